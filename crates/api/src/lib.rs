@@ -1,0 +1,1 @@
+//! The Docker Engine API: types, versions and a typed client.

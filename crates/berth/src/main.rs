@@ -1,0 +1,3 @@
+//! Berth, a container platform in one static binary.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Containers, images, events and everything that decides in Berth.

@@ -1,0 +1,1 @@
+//! Bridges, veth pairs, IPAM, nftables and published ports of Berth.

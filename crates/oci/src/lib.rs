@@ -1,0 +1,1 @@
+//! Value types of Berth: digests, references, manifests, runtime specs, container configurations.

@@ -1,0 +1,1 @@
+//! An OCI runtime: namespaces, cgroups, root filesystems, seccomp, exec.

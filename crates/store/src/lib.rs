@@ -1,0 +1,1 @@
+//! Content-addressed blobs, layers, snapshots, image names and the metadata database of Berth.

@@ -1,0 +1,1 @@
+//! Thin safe wrappers of the Linux system calls that rustix lacks.
