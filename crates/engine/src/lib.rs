@@ -1,1 +1,3 @@
 //! Containers, images, events and everything that decides in Berth.
+
+pub mod embedded;
