@@ -1,3 +1,37 @@
-//! Tasks of this workspace.
+//! Tasks of this workspace: `cargo xtask test|bench|tidy`.
 
-fn main() {}
+#![allow(clippy::print_stdout, reason = "a program of tasks speaks on its standard output")]
+
+mod bench;
+mod setup;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+/// What a task ends with: nothing, or a text for the user.
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+const USAGE: &str = "\
+cargo xtask test [--cgroup2] [FILTER…]   everything: units and black-box tests, as root, with their packages and images
+cargo xtask bench run                    the start path against Docker, Podman and crun, in the peer lab
+cargo xtask tidy                         the house rules that no compiler knows";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let outcome = match words.as_slice() {
+        ["test", filters @ ..] => test::run(filters),
+        ["bench", "run"] => bench::run(),
+        ["bench-inside", name] => bench::inside(name),
+        ["tidy"] => tidy::run(),
+        _ => Err(USAGE.into()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

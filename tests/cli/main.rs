@@ -1,0 +1,3 @@
+//! Black-box tests of the command line: ours and the real `docker` against our engine.
+
+mod walk;
