@@ -1,0 +1,213 @@
+//! Platforms: `linux/amd64`, `linux/arm/v7`, their other spellings, and which image fits which host.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// What an image was built for.
+///
+/// Source: OCI image-spec, `image-index.md`; the spellings are those of Go.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Platform {
+    /// The processor, in Go's spelling: `amd64`, `arm64`.
+    #[serde(default)]
+    pub architecture: String,
+    /// The operating system: `linux`.
+    #[serde(default)]
+    pub os: String,
+    /// The version of the operating system, for Windows images.
+    #[serde(rename = "os.version", default, skip_serializing_if = "String::is_empty")]
+    pub os_version: String,
+    /// Features of the operating system that are needed, for Windows images.
+    #[serde(rename = "os.features", default, skip_serializing_if = "Vec::is_empty")]
+    pub os_features: Vec<String>,
+    /// The variant of the processor: `v7` of `arm`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub variant: String,
+}
+
+/// Why a text names no platform, in Docker's words.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidPlatform {
+    /// A part has characters that do not belong there.
+    #[error(
+        "\"{0}\" is an invalid component of \"{1}\": platform specifier component must match \"^[A-Za-z0-9_.-]+$\": invalid argument"
+    )]
+    Component(String, String),
+    /// One part that is neither a known system nor a known architecture, or more than three.
+    #[error("\"{0}\": unknown operating system or architecture: invalid argument")]
+    Unknown(String),
+    /// More than three parts.
+    #[error("\"{0}\": cannot parse platform specifier: invalid argument")]
+    Parts(String),
+}
+
+impl Platform {
+    /// The platform that this program runs on.
+    pub fn host() -> Self {
+        Self::new("linux", std::env::consts::ARCH, "").normalized()
+    }
+
+    /// A platform without system version and features; not normalised.
+    pub fn new(os: &str, architecture: &str, variant: &str) -> Self {
+        Self {
+            architecture: architecture.to_owned(),
+            os: os.to_owned(),
+            variant: variant.to_owned(),
+            ..Self::default()
+        }
+    }
+
+    /// Parses `os`, `arch`, `os/arch` or `os/arch/variant`; what is left out is the host's.
+    ///
+    /// Errors: [`InvalidPlatform`].
+    pub fn parse(text: &str) -> Result<Self, InvalidPlatform> {
+        let parts: Vec<&str> = text.split('/').collect();
+        for part in &parts {
+            let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
+            if part.is_empty() || !part.bytes().all(good) {
+                return Err(InvalidPlatform::Component((*part).to_owned(), text.to_owned()));
+            }
+        }
+        let host = Self::host();
+        match parts.as_slice() {
+            [one] => {
+                let os = one.to_ascii_lowercase();
+                if is_known_os(&os) {
+                    return Ok(Self::new(&os, &host.architecture, &host.variant));
+                }
+                let platform = Self::new(&host.os, one, "").normalized();
+                if is_known_architecture(&platform.architecture) {
+                    return Ok(platform);
+                }
+                Err(InvalidPlatform::Unknown(text.to_owned()))
+            }
+            [os, architecture] => Ok(Self::new(os, architecture, "").normalized()),
+            [os, architecture, variant] => Ok(Self::new(os, architecture, variant).normalized()),
+            _ => Err(InvalidPlatform::Parts(text.to_owned())),
+        }
+    }
+
+    /// The same platform in the one spelling that is compared: `x86_64` is `amd64`, `aarch64` is `arm64`.
+    #[must_use]
+    pub fn normalized(&self) -> Self {
+        let os = match self.os.to_ascii_lowercase().as_str() {
+            "macos" => "darwin".to_owned(),
+            other => other.to_owned(),
+        };
+        let (architecture, variant) = normalize_architecture(&self.architecture, &self.variant);
+        Self { architecture, os, variant, ..self.clone() }
+    }
+
+    /// How well an image for `offered` serves this platform: `None` not at all, smaller is better.
+    ///
+    /// An older variant of the same processor serves (`v6` on a `v7` host), and 32-bit ARM on arm64.
+    pub fn rank(&self, offered: &Self) -> Option<u32> {
+        let (wanted, offered) = (self.normalized(), offered.normalized());
+        if wanted.os != offered.os {
+            return None;
+        }
+        let chain = compatible(&wanted.architecture, &wanted.variant);
+        let position = chain
+            .iter()
+            .position(|(arch, variant)| *arch == offered.architecture && *variant == offered.variant)?;
+        u32::try_from(position).ok()
+    }
+
+    /// Whether an image for `offered` runs on this platform.
+    pub fn accepts(&self, offered: &Self) -> bool {
+        self.rank(offered).is_some()
+    }
+}
+
+/// The architectures and variants that run on the given one, best first.
+fn compatible(architecture: &str, variant: &str) -> Vec<(String, String)> {
+    let number = |default: u32| variant.strip_prefix('v').and_then(|v| v.parse().ok()).unwrap_or(default);
+    let spell = |architecture: &str, version: u32, plain: u32| {
+        let variant = if version == plain { String::new() } else { format!("v{version}") };
+        (architecture.to_owned(), variant)
+    };
+    match architecture {
+        "amd64" => (1..=number(1).min(4)).rev().map(|v| spell("amd64", v, 1)).collect(),
+        "arm" => (5..=number(7).min(8)).rev().map(|v| spell("arm", v, 0)).collect(),
+        "arm64" => {
+            let mut all = vec![(architecture.to_owned(), variant.to_owned())];
+            if !variant.is_empty() {
+                all.push((architecture.to_owned(), String::new()));
+            }
+            all.extend((5..=8).rev().map(|v| spell("arm", v, 0)));
+            all
+        }
+        _ => vec![(architecture.to_owned(), variant.to_owned())],
+    }
+}
+
+fn normalize_architecture(architecture: &str, variant: &str) -> (String, String) {
+    let architecture = architecture.to_ascii_lowercase();
+    let variant = variant.to_ascii_lowercase();
+    let (architecture, variant) = match (architecture.as_str(), variant.as_str()) {
+        ("i386" | "i486" | "i586" | "i686", _) => ("386", ""),
+        ("x86_64" | "x86-64" | "amd64", "v1") => ("amd64", ""),
+        ("x86_64" | "x86-64", other) => ("amd64", other),
+        ("aarch64" | "arm64", "8" | "v8" | "v8.0") => ("arm64", ""),
+        ("aarch64" | "arm64", "9" | "9.0" | "v9.0") => ("arm64", "v9"),
+        ("aarch64", other) => ("arm64", other),
+        ("armhf", _) => ("arm", "v7"),
+        ("armel", _) => ("arm", "v6"),
+        ("arm", "" | "7") => ("arm", "v7"),
+        ("arm", "5") => ("arm", "v5"),
+        ("arm", "6") => ("arm", "v6"),
+        ("arm", "8") => ("arm", "v8"),
+        (other, variant) => (other, variant),
+    };
+    (architecture.to_owned(), variant.to_owned())
+}
+
+fn is_known_os(os: &str) -> bool {
+    const KNOWN: [&str; 16] = [
+        "aix",
+        "android",
+        "darwin",
+        "dragonfly",
+        "freebsd",
+        "hurd",
+        "illumos",
+        "ios",
+        "js",
+        "linux",
+        "nacl",
+        "netbsd",
+        "openbsd",
+        "plan9",
+        "solaris",
+        "windows",
+    ];
+    KNOWN.contains(&os)
+}
+
+fn is_known_architecture(architecture: &str) -> bool {
+    const KNOWN: [&str; 17] = [
+        "386", "amd64", "arm", "arm64", "loong64", "mips", "mips64", "mips64le", "mipsle", "ppc", "ppc64",
+        "ppc64le", "riscv", "riscv64", "s390", "s390x", "wasm",
+    ];
+    KNOWN.contains(&architecture)
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.os, self.architecture)?;
+        if !self.variant.is_empty() {
+            write!(f, "/{}", self.variant)?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Platform {
+    type Err = InvalidPlatform;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::parse(text)
+    }
+}
