@@ -13,6 +13,8 @@
     reason = "the library of the tests: a panic is a failed test"
 )]
 
+pub mod terminal;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{Read as _, Write as _};
