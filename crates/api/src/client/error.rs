@@ -1,0 +1,62 @@
+//! What can go wrong between a client and an engine.
+
+use std::io;
+
+/// An error of the client. `Display` is the text that Docker's command line shows.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nobody answers at the host.
+    #[error("Cannot connect to the Docker daemon at {host}. Is the docker daemon running?")]
+    Connect {
+        /// The host as text.
+        host: String,
+        /// What `connect` said.
+        source: io::Error,
+    },
+    /// The socket is there, but we may not use it.
+    #[error("permission denied while trying to connect to the Docker daemon socket at {host}")]
+    Permission {
+        /// The host as text.
+        host: String,
+    },
+    /// The engine answered with an error.
+    #[error("Error response from daemon: {message}")]
+    Api {
+        /// HTTP status.
+        status: u16,
+        /// The `message` of the body.
+        message: String,
+    },
+    /// The connection broke, or what came over it was not HTTP.
+    #[error("error during connect: {0}")]
+    Http(#[from] hyper::Error),
+    /// Reading or writing a hijacked connection or an uploaded file failed.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// The engine's JSON was not what its API says.
+    #[error("error reading remote info: {0}")]
+    Json(#[from] serde_json::Error),
+    /// The request could not be expressed in HTTP (a header or path with forbidden bytes).
+    #[error("invalid request: {0}")]
+    Request(String),
+}
+
+impl Error {
+    /// The HTTP status, if the engine answered.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Api { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
+
+    /// Whether the engine said that the thing does not exist.
+    pub fn is_not_found(&self) -> bool {
+        self.status() == Some(404)
+    }
+
+    /// Whether there was no engine to ask.
+    pub fn is_connect(&self) -> bool {
+        matches!(self, Self::Connect { .. } | Self::Permission { .. })
+    }
+}

@@ -1,0 +1,384 @@
+//! The typed client of the Engine API.
+//!
+//! One [`Client`] talks to one engine over a unix socket or TCP. It keeps the connection it has for the next request;
+//! requests that overlap get connections of their own. It runs on any tokio runtime, a current-thread one suffices.
+//!
+//! There is no `_ping` before the first request: the newest version of the API is spoken at once, and only an engine
+//! that finds it too new costs a second attempt. Uploads, which cannot be sent twice, ask first.
+//!
+//! Invariant: nothing here prints, retries what an engine has refused, or knows the command line.
+
+mod connection;
+mod error;
+mod host;
+mod query;
+mod stdcopy;
+mod stream;
+mod transport;
+
+use std::sync::Mutex;
+
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+use http_body_util::{BodyExt, Empty, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::{Method, Request, Response, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::io::AsyncRead;
+
+pub use error::Error;
+pub use host::{Host, HostError};
+pub use query::Query;
+pub use stdcopy::{Demultiplexer, FrameError, Output};
+pub use stream::{Body, Hijacked, HijackedReader, HijackedWriter, JsonStream};
+
+use connection::{Connection, RequestBody};
+use query::segment;
+use transport::Transport;
+
+/// The API version that this client speaks if the engine does.
+pub const API_VERSION: Version = Version { major: 1, minor: 52 };
+
+/// A version of the Engine API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version {
+    /// 1, so far.
+    pub major: u16,
+    /// The part that changes.
+    pub minor: u16,
+}
+
+impl Version {
+    /// Reads `1.52`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (major, minor) = text.split_once('.')?;
+        Some(Self { major: major.parse().ok()?, minor: minor.parse().ok()? })
+    }
+}
+
+impl std::fmt::Display for Version {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
+}
+
+/// A client of one engine.
+#[derive(Debug)]
+pub struct Client {
+    host: Host,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    version: Version,
+    /// Whether the engine has accepted `version`, or the user insists on it.
+    settled: bool,
+    idle: Vec<Connection>,
+}
+
+impl Client {
+    /// A client of the engine at `host`. With `version` that version is spoken, whatever the engine says about it.
+    pub fn new(host: Host, version: Option<Version>) -> Self {
+        let settled = version.is_some();
+        let state = State { version: version.unwrap_or(API_VERSION), settled, idle: Vec::new() };
+        Self { host, state: Mutex::new(state) }
+    }
+
+    /// Where the engine is.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// The version spoken so far.
+    pub fn version(&self) -> Version {
+        self.lock().version
+    }
+
+    /// Opens the first connection, so that the caller learns whether there is an engine.
+    ///
+    /// # Errors
+    /// [`Error::Connect`] and [`Error::Permission`].
+    pub async fn connect(&self) -> Result<(), Error> {
+        let connection = Connection::open(&self.host).await?;
+        self.keep(connection);
+        Ok(())
+    }
+
+    /// Sends a request with an optional JSON body; the answer's body is read by the caller.
+    ///
+    /// # Errors
+    /// [`Error::Api`] for every status of 400 and above.
+    pub async fn stream(
+        &self,
+        method: Method,
+        path: &str,
+        query: &Query,
+        body: Option<&(impl Serialize + Sync)>,
+    ) -> Result<Body, Error> {
+        let json = body.map(serde_json::to_vec).transpose()?.map(Bytes::from);
+        let (response, connection) = self.send(&method, path, query, json, false).await?;
+        let content_type = content_type(&response);
+        Ok(Body::new(response.into_body(), connection, content_type))
+    }
+
+    /// Sends a request with an optional JSON body and returns the whole answer.
+    ///
+    /// # Errors
+    /// [`Error::Api`] for every status of 400 and above.
+    pub async fn bytes(
+        &self,
+        method: Method,
+        path: &str,
+        query: &Query,
+        body: Option<&(impl Serialize + Sync)>,
+    ) -> Result<(StatusCode, Bytes), Error> {
+        let json = body.map(serde_json::to_vec).transpose()?.map(Bytes::from);
+        let (response, connection) = self.send(&method, path, query, json, false).await?;
+        let status = response.status();
+        let bytes = response.into_body().collect().await?.to_bytes();
+        self.keep(connection);
+        Ok((status, bytes))
+    }
+
+    /// `GET` of a JSON value.
+    ///
+    /// # Errors
+    /// As [`Client::bytes`], and [`Error::Json`].
+    pub async fn get<T: DeserializeOwned>(&self, path: &str, query: &Query) -> Result<T, Error> {
+        let (_, bytes) = self.bytes(Method::GET, path, query, NOTHING).await?;
+        Ok(serde_json::from_slice(&bytes)?)
+    }
+
+    /// `POST` with a JSON value in the answer.
+    ///
+    /// # Errors
+    /// As [`Client::bytes`], and [`Error::Json`].
+    pub async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &Query,
+        body: Option<&(impl Serialize + Sync)>,
+    ) -> Result<T, Error> {
+        let (_, bytes) = self.bytes(Method::POST, path, query, body).await?;
+        Ok(serde_json::from_slice(&bytes)?)
+    }
+
+    /// `POST` of something that is read as it is sent (an archive).
+    ///
+    /// # Errors
+    /// As [`Client::stream`].
+    pub async fn upload(
+        &self,
+        path: &str,
+        query: &Query,
+        content_type: &'static str,
+        source: impl AsyncRead + Send + Sync + Unpin + 'static,
+    ) -> Result<Body, Error> {
+        self.settle().await?;
+        let frames = futures_util::stream::try_unfold(source, |mut source| async move {
+            let mut piece = Vec::with_capacity(128 << 10);
+            let size = tokio::io::AsyncReadExt::read_buf(&mut source, &mut piece).await?;
+            Ok::<_, std::io::Error>((size > 0).then(|| (Bytes::from(piece), source)))
+        });
+        let body = BodyExt::boxed(StreamBody::new(frames.map_ok(Frame::data)));
+        let mut request = self.request(&Method::POST, path, query, body)?;
+        request.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
+        let mut connection = self.connection().await?;
+        let response = checked(connection.send(request).await?).await?;
+        let kind = self::content_type(&response);
+        Ok(Body::new(response.into_body(), connection, kind))
+    }
+
+    /// `POST` that turns the connection into a stream of bytes both ways.
+    ///
+    /// # Errors
+    /// [`Error::Api`] for every status of 400 and above.
+    pub async fn hijack(
+        &self,
+        path: &str,
+        query: &Query,
+        body: Option<&(impl Serialize + Sync)>,
+    ) -> Result<Hijacked, Error> {
+        let json = body.map(serde_json::to_vec).transpose()?.map(Bytes::from);
+        let (response, _connection) = self.send(&Method::POST, path, query, json, true).await?;
+        let content_type = content_type(&response);
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Err(Error::Request(format!(
+                "unable to upgrade to tcp, received {}",
+                response.status().as_u16()
+            )));
+        }
+        let parts = hyper::upgrade::on(response).await?.downcast::<TokioIo<Transport>>();
+        let parts = parts.map_err(|_| Error::Request("the connection is not one of ours".to_owned()))?;
+        Ok(Hijacked::new(parts.io.into_inner(), parts.read_buf, content_type))
+    }
+
+    /// Asks the engine for its version, if no answer has shown it yet.
+    ///
+    /// # Errors
+    /// [`Error::Connect`] and the like; an engine without `/_ping` is taken as it is.
+    pub async fn settle(&self) -> Result<(), Error> {
+        if self.lock().settled {
+            return Ok(());
+        }
+        let mut connection = self.connection().await?;
+        let uri = format!("{}/_ping", self.base());
+        let request =
+            bare(&Method::HEAD, &uri, BodyExt::boxed(Empty::new().map_err(|never| match never {})))?;
+        let response = connection.send(request).await?;
+        self.note_version(api_version(&response));
+        let _ = response.into_body().collect().await?;
+        self.keep(connection);
+        Ok(())
+    }
+
+    /// Sends, and once more with the engine's own version if the engine finds ours too new.
+    async fn send(
+        &self,
+        method: &Method,
+        path: &str,
+        query: &Query,
+        json: Option<Bytes>,
+        upgrade: bool,
+    ) -> Result<(Response<Incoming>, Connection), Error> {
+        loop {
+            let mut request = self.request(method, path, query, full(json.clone()))?;
+            let headers = request.headers_mut();
+            if json.is_some() || upgrade {
+                headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+            }
+            if upgrade {
+                headers.insert(header::CONNECTION, header::HeaderValue::from_static("Upgrade"));
+                headers.insert(header::UPGRADE, header::HeaderValue::from_static("tcp"));
+            }
+            let mut connection = self.connection().await?;
+            let response = connection.send(request).await?;
+            let spoken = self.version();
+            let settled = self.lock().settled;
+            match checked(response).await {
+                Ok(response) => {
+                    self.lock().settled = true;
+                    return Ok((response, connection));
+                }
+                Err(Error::Api { status: 400, message }) if !settled => {
+                    self.settle().await?;
+                    if self.version() >= spoken {
+                        return Err(Error::Api { status: 400, message });
+                    }
+                }
+                Err(error) => {
+                    self.keep(connection);
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    fn request(
+        &self,
+        method: &Method,
+        path: &str,
+        query: &Query,
+        body: RequestBody,
+    ) -> Result<Request<RequestBody>, Error> {
+        let uri = format!("{}/v{}{path}{}", self.base(), self.version(), query.as_str());
+        bare(method, &uri, body)
+    }
+
+    fn base(&self) -> &str {
+        match &self.host {
+            Host::Unix(_) => "",
+            Host::Tcp { base, .. } => base,
+        }
+    }
+
+    async fn connection(&self) -> Result<Connection, Error> {
+        loop {
+            let idle = self.lock().idle.pop();
+            match idle {
+                Some(connection) if connection.is_usable() => return Ok(connection),
+                Some(_) => {}
+                None => return Connection::open(&self.host).await,
+            }
+        }
+    }
+
+    fn keep(&self, connection: Connection) {
+        self.lock().idle.push(connection);
+    }
+
+    fn note_version(&self, version: Option<Version>) {
+        let mut state = self.lock();
+        if let Some(version) = version.filter(|version| *version < state.version) {
+            state.version = version;
+        }
+        state.settled = true;
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        // Nothing panics while the lock is held, so a poisoned one still holds a whole state.
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// No request body.
+pub(crate) const NOTHING: Option<&()> = None;
+
+#[derive(serde::Deserialize)]
+struct Refusal {
+    message: String,
+}
+
+/// The response, or the error that it is.
+async fn checked(response: Response<Incoming>) -> Result<Response<Incoming>, Error> {
+    let status = response.status();
+    if !status.is_client_error() && !status.is_server_error() {
+        return Ok(response);
+    }
+    let bytes = response.into_body().collect().await?.to_bytes();
+    let message = match serde_json::from_slice::<Refusal>(&bytes) {
+        Ok(refusal) => refusal.message,
+        Err(_) if bytes.is_empty() => {
+            let reason = status.canonical_reason().unwrap_or("unknown");
+            format!(
+                "request returned {reason} for API route and version, check if the server supports the requested API version"
+            )
+        }
+        Err(_) => String::from_utf8_lossy(&bytes).trim().to_owned(),
+    };
+    Err(Error::Api { status: status.as_u16(), message })
+}
+
+fn content_type(response: &Response<Incoming>) -> String {
+    let value = response.headers().get(header::CONTENT_TYPE);
+    value.and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+}
+
+fn api_version(response: &Response<Incoming>) -> Option<Version> {
+    Version::parse(response.headers().get("api-version")?.to_str().ok()?)
+}
+
+fn bare(method: &Method, uri: &str, body: RequestBody) -> Result<Request<RequestBody>, Error> {
+    Request::builder()
+        .method(method)
+        .uri(uri)
+        .header(header::HOST, "api.moby.localhost")
+        .header(header::USER_AGENT, concat!("Berth-Client/", env!("CARGO_PKG_VERSION"), " (linux)"))
+        .body(body)
+        .map_err(|error| Error::Request(error.to_string()))
+}
+
+fn full(json: Option<Bytes>) -> RequestBody {
+    match json {
+        Some(bytes) => BodyExt::boxed(Full::new(bytes).map_err(|never| match never {})),
+        None => BodyExt::boxed(Empty::new().map_err(|never| match never {})),
+    }
+}
+
+/// `/containers/{name}{rest}`.
+pub(crate) fn container_path(name: &str, rest: &str) -> String {
+    format!("/containers/{}{rest}", segment(name))
+}
