@@ -1,1 +1,38 @@
 //! Bridges, veth pairs, IPAM, nftables and published ports of Berth.
+//!
+//! Owns: the default bridge and its addresses, one network namespace per container with its `eth0`, one nftables table,
+//! the sockets that reserve published ports, and the text of a container's `/etc/resolv.conf`, `/etc/hosts` and
+//! `/etc/hostname`. Does not own: containers, records, files. Never spawns a process: rtnetlink and nfnetlink are
+//! spoken over plain sockets.
+//!
+//! ```text
+//! Network::open ─► adopt(endpoints of running containers) ─► start / release / stats …
+//!                                                            watch ─► repair
+//! ```
+//!
+//! A container's link lives as long as its network namespace, and the namespace lives as long as somebody holds its
+//! descriptor (the engine, the shim) or a process in it: nothing is bind-mounted on the host.
+//!
+//! All calls are synchronous and may be made from any number of threads at once.
+#![forbid(unsafe_code)]
+
+mod config;
+mod endpoint;
+mod error;
+pub mod files;
+mod mac;
+mod network;
+mod port;
+mod stats;
+mod subnet;
+mod watch;
+
+pub use config::NetworkConfig;
+pub use endpoint::{Adopt, Adopted, Endpoint, Request, Started};
+pub use error::Error;
+pub use mac::{MacAddr, ParseMacError};
+pub use network::{Bridge, Network, sandbox_none};
+pub use port::{PortBinding, PortSpec, Protocol};
+pub use stats::Stats;
+pub use subnet::{ParseSubnetError, Subnet4, Subnet6};
+pub use watch::{Repaired, Watch};
