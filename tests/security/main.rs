@@ -1,1 +1,117 @@
-//! Black-box tests: security.
+//! Black-box tests of what went wrong in peers: each named after its lesson.
+
+mod images;
+
+use berth_tests::{CLIENTS, Client, Engine, berth_bin, run};
+use std::process::Command;
+
+fn hash(path: &std::path::Path) -> String {
+    run(Command::new("sha256sum").arg(path)).ok().to_owned()
+}
+
+/// CVE-2019-5736: the host's binary is reachable as `/proc/self/exe`.
+#[test]
+fn the_hosts_binary_cannot_be_written_through_proc_self_exe() {
+    let engine = Engine::with_images(&["busybox"]);
+    let before = hash(&berth_bin());
+    engine.run(Client::Docker, &["run", "--rm", "--entrypoint", "/proc/self/exe", "busybox", "version"]);
+    let script = "for n in 1 2 3 4 5 6 7 8 9; do for p in /proc/[0-9]*; do echo x 2>/dev/null >>$p/exe; done; done; true";
+    engine.run(Client::Docker, &["run", "-d", "--name", "writer", "busybox", "sleep", "60"]).ok();
+    std::thread::scope(|scope| {
+        scope.spawn(|| engine.run(Client::Docker, &["exec", "writer", "sh", "-c", script]));
+        for _ in 0..30 {
+            engine.docker("exec writer true").ok();
+            engine.docker("exec writer /proc/self/exe");
+        }
+    });
+    assert_eq!(hash(&berth_bin()), before);
+}
+
+/// CVE-2024-21626: a leaked descriptor as working directory.
+#[test]
+fn no_descriptor_leads_out() {
+    let engine = Engine::with_images(&["busybox"]);
+    for client in CLIENTS {
+        for number in 3..21 {
+            let place = format!("/proc/self/fd/{number}");
+            let outcome =
+                engine.run(client, &["run", "--rm", "-w", &place, "busybox", "ls", "../../../../etc"]);
+            assert_ne!(outcome.code, 0, "{place}: {outcome:?}");
+        }
+        let seen = engine.run(client, &["run", "--rm", "busybox", "sh", "-c", "ls /proc/1/fd"]);
+        assert!(seen.ok().lines().all(|fd| ["0", "1", "2"].contains(&fd) || fd == "10"), "{seen:?}");
+    }
+    let left = engine.docker("exec none ls").code;
+    assert_eq!(left, 1);
+}
+
+/// CVE-2021-30465 and CVE-2025-31133: a mount's target is swapped for a link while containers start.
+#[test]
+fn a_swapped_mount_target_leads_nowhere() {
+    let engine = Engine::with_images(&["busybox"]);
+    let marker = engine.dir.join("outside");
+    std::fs::create_dir_all(&marker).unwrap();
+    let pattern = std::fs::read("/proc/sys/kernel/core_pattern").unwrap();
+    let swap = "cd /v; while true; do mkdir a; rmdir a; ln -s /../../../../../../../../tmp a; rm a; done 2>/dev/null";
+    engine
+        .run(
+            Client::Docker,
+            &["run", "-d", "--name", "swapper", "-v", "shared:/v", "busybox", "sh", "-c", swap],
+        )
+        .ok();
+    for _ in 0..150 {
+        let args =
+            ["run", "--rm", "-v", "shared:/v", "--tmpfs", "/v/a", "--tmpfs", "/v/a/b", "busybox", "true"];
+        engine.run(Client::Docker, &args);
+    }
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!mounts.lines().any(|line| line.contains(" /tmp/b ")), "mounted outside the root: {mounts}");
+    assert!(!std::path::Path::new("/tmp/b").exists(), "made outside the root");
+    assert_eq!(std::fs::read("/proc/sys/kernel/core_pattern").unwrap(), pattern);
+}
+
+/// CVE-2020-15257: abstract sockets are reachable with host networking. CVE-2025-9074: so are API ports.
+#[test]
+fn no_control_socket_is_abstract_and_no_api_listens_on_a_port() {
+    let engine = Engine::with_images(&["busybox"]);
+    engine.berth("run -d --net host busybox sleep 60").ok();
+    let sockets = std::fs::read_to_string("/proc/net/unix").unwrap();
+    let name = engine.dir.file_name().unwrap().to_string_lossy().into_owned();
+    assert!(!sockets.lines().any(|line| line.contains('@') && line.contains(&name)), "{sockets}");
+    let outcome = engine.docker("run --rm --net host busybox cat /proc/net/unix");
+    assert!(!outcome.ok().lines().any(|line| line.contains(" @") && line.contains("berth")), "{outcome:?}");
+    let owner = format!("pid={},", engine.pid());
+    assert!(!run(Command::new("ss").arg("-ltnp")).ok().contains(&owner));
+}
+
+/// CVE-2021-41091 and kin: another user can neither list nor execute anything under the state root.
+#[test]
+fn the_data_root_is_closed_to_other_users() {
+    let engine = Engine::with_images(&["busybox"]);
+    engine.berth("run -d busybox sleep 60").ok();
+    for folder in
+        ["data", "data/layers", "data/snapshots", "data/containers", "data/volumes", "data/blobs", "run"]
+    {
+        let path = engine.dir.join(folder).display().to_string();
+        let list = run(Command::new("setpriv").args([
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+            "ls",
+            &path,
+        ]));
+        assert_ne!(list.code, 0, "{path}: {list:?}");
+    }
+}
+
+/// CVE-2022-0492: the release agent of cgroup v1.
+#[test]
+fn a_container_cannot_mount_a_cgroup_of_its_own() {
+    let engine = Engine::with_images(&["debian"]);
+    let script = "mkdir -p /tmp/c && mount -t cgroup -o rdma,memory cgroup /tmp/c || mount -t cgroup -o memory c /tmp/c";
+    let args = ["run", "--rm", "debian", "unshare", "-UrCm", "sh", "-c", script];
+    let outcome = engine.run(Client::Docker, &args);
+    assert_ne!(outcome.code, 0, "{outcome:?}");
+    let agent = engine.docker("run --rm debian sh -c find\t/sys/fs/cgroup\t-name\trelease_agent\t-writable");
+    assert_eq!(agent.stdout.trim(), "");
+}
