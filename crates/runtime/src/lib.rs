@@ -1,1 +1,24 @@
-//! An OCI runtime: namespaces, cgroups, root filesystems, seccomp, exec.
+//! An OCI runtime of runtime-spec 1.2: namespaces, cgroups, root filesystems, seccomp, exec.
+//!
+//! A library for the shim, which owns the container's process as its own child, and the command `berth oci` with
+//! runc's command line ([`cli`]) for other engines. Everything that happens between `clone` and `execve` is here.
+//!
+//! ```text
+//! caller (single-threaded)                      container
+//!   create ── clone3 ─────────────────────────► namespaces, mounts, pivot_root, devices, limits
+//!      cgroup, id maps, hooks createRuntime           │
+//!      ◄──────────────────────────── ready ──────────┘ waits
+//!   Created::start ── start ───────────────────► hooks startContainer, seccomp, execve
+//!      ◄──────────────────────────── socket closes, or what failed with its errno
+//!   Running
+//! ```
+//!
+//! Not here: images, snapshots, logs, the daemon; no thread is ever made.
+
+mod create;
+mod error;
+mod exec;
+
+pub use create::{Create, Created, Options, Running, Stdio, create, run};
+pub use error::{Error, ExecFailure};
+pub use exec::{Exec, ExecProfile, Target, exec};
