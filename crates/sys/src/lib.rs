@@ -2,3 +2,5 @@
 
 pub mod bpf;
 pub mod seccomp;
+#[allow(unsafe_code)]
+pub mod net;
