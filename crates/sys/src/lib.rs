@@ -4,3 +4,5 @@ pub mod bpf;
 pub mod seccomp;
 #[allow(unsafe_code)]
 pub mod net;
+#[allow(unsafe_code)]
+pub mod supervisor;

@@ -1,0 +1,73 @@
+//! What a small process that watches over others needs of itself: signals as a descriptor, memory given back,
+//! descriptors closed.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+
+/// Blocks every signal for the calling thread, and gives a non-blocking descriptor that reports `watched`.
+///
+/// A child made later inherits the blocked signals and has to unblock them before `execve`
+/// (`std::process::Command` does).
+///
+/// # Errors
+/// The system's answer.
+pub fn watch_signals(watched: &[i32]) -> io::Result<OwnedFd> {
+    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: `set` is valid for writing; sigfillset and sigemptyset initialise it whole before it is read;
+    // sigaddset checks its number. The old mask is not asked for.
+    let fd = unsafe {
+        libc::sigfillset(set.as_mut_ptr());
+        let blocked = libc::pthread_sigmask(libc::SIG_SETMASK, set.as_ptr(), std::ptr::null_mut());
+        if blocked != 0 {
+            return Err(io::Error::from_raw_os_error(blocked));
+        }
+        libc::sigemptyset(set.as_mut_ptr());
+        for &signal in watched {
+            libc::sigaddset(set.as_mut_ptr(), signal);
+        }
+        libc::signalfd(-1, set.as_ptr(), libc::SFD_CLOEXEC | libc::SFD_NONBLOCK)
+    };
+    owned(fd)
+}
+
+/// Closes every descriptor but 0, 1 and 2.
+///
+/// For the very start of `main` only: the standard library owns none but those three there, so no value exists whose
+/// descriptor would be closed under it.
+///
+/// # Errors
+/// The system's answer; kernels before 5.9 have no such call.
+pub fn close_inherited() -> io::Result<()> {
+    // SAFETY: the call reads no memory; nothing owns the descriptors (see above).
+    match unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Makes the allocator give large blocks back to the system as soon as they are freed. Called once, early.
+pub fn return_large_blocks() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: mallopt takes two numbers; the values are in its range.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 32 * 1024);
+    }
+}
+
+/// Gives the free memory of the heap back to the system.
+pub fn trim_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim locks the allocator itself and touches free memory only.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+fn owned(fd: RawFd) -> io::Result<OwnedFd> {
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor was just made, nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
