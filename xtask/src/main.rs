@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "a program of tasks speaks on its standard output")]
 
 mod bench;
+mod conformance;
 mod setup;
 mod test;
 mod tidy;
@@ -15,6 +16,7 @@ type Outcome = Result<(), Box<dyn std::error::Error>>;
 const USAGE: &str = "\
 cargo xtask test [--cgroup2] [FILTER…]   everything: units and black-box tests, as root, with their packages and images
 cargo xtask bench run                    the start path against Docker, Podman and crun, in the peer lab
+cargo xtask conformance engine [--record|--recorded] [--socket PATH] [CASE…]   the corpus against the real Docker and ours
 cargo xtask tidy                         the house rules that no compiler knows";
 
 fn main() -> ExitCode {
@@ -24,6 +26,7 @@ fn main() -> ExitCode {
         ["test", filters @ ..] => test::run(filters),
         ["bench", "run"] => bench::run(),
         ["bench-inside", name] => bench::inside(name),
+        ["conformance", "engine", words @ ..] => conformance::run(words),
         ["tidy"] => tidy::run(),
         _ => Err(USAGE.into()),
     };
