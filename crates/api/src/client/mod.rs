@@ -35,34 +35,12 @@ pub use stdcopy::{Demultiplexer, FrameError, Output};
 pub use stream::{Body, Hijacked, HijackedReader, HijackedWriter, JsonStream};
 
 use connection::{Connection, RequestBody};
+use crate::version::Version;
 use query::segment;
 use transport::Transport;
 
 /// The API version that this client speaks if the engine does.
-pub const API_VERSION: Version = Version { major: 1, minor: 52 };
-
-/// A version of the Engine API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Version {
-    /// 1, so far.
-    pub major: u16,
-    /// The part that changes.
-    pub minor: u16,
-}
-
-impl Version {
-    /// Reads `1.52`.
-    pub fn parse(text: &str) -> Option<Self> {
-        let (major, minor) = text.split_once('.')?;
-        Some(Self { major: major.parse().ok()?, minor: minor.parse().ok()? })
-    }
-}
-
-impl std::fmt::Display for Version {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}.{}", self.major, self.minor)
-    }
-}
+pub const API_VERSION: Version = Version::NEWEST;
 
 /// A client of one engine.
 #[derive(Debug)]

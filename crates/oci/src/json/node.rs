@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::ser::{Serialize, Serializer};
 use serde_json::Number;
 
 use super::Error;
@@ -38,6 +39,54 @@ impl Node {
         let Self::Object(entries) = self else { return None };
         let matching = |(key, _): &&(String, Self)| key == name || folds_to(key, name);
         entries.iter().rev().find(matching).map(|(_, node)| node)
+    }
+
+    /// As [`Node::get`], to change the value.
+    pub fn get_mut(&mut self, name: &str) -> Option<&mut Self> {
+        let Self::Object(entries) = self else { return None };
+        entries.iter_mut().rev().find(|(key, _)| key == name).map(|(_, node)| node)
+    }
+
+    /// A string.
+    pub fn string(text: &str) -> Self {
+        Self::String(text.to_owned())
+    }
+
+    /// Gives a key of an object a value, where the key stands or else at the end. Other values are left alone.
+    pub fn set(&mut self, name: &str, value: Self) {
+        match self.get_mut(name) {
+            Some(slot) => *slot = value,
+            None => {
+                if let Self::Object(entries) = self {
+                    entries.push((name.to_owned(), value));
+                }
+            }
+        }
+    }
+
+    /// Adds an entry to an object that does not have it, before the key `next`, or at the end.
+    pub fn insert_before(&mut self, next: &str, name: &str, value: Self) {
+        if self.get_mut(name).is_some() {
+            return;
+        }
+        if let Self::Object(entries) = self {
+            let at = entries.iter().position(|(key, _)| key == next).unwrap_or(entries.len());
+            entries.insert(at, (name.to_owned(), value));
+        }
+    }
+
+    /// Adds an entry at the beginning of an object.
+    pub fn insert_first(&mut self, name: &str, value: Self) {
+        if let Self::Object(entries) = self {
+            entries.insert(0, (name.to_owned(), value));
+        }
+    }
+
+    /// Removes a key of an object.
+    pub fn remove(&mut self, name: &str) {
+        if let Self::Object(entries) = self {
+            entries.retain(|(key, _)| key != name);
+        }
     }
 
     /// What Go calls this value in its errors.
@@ -123,6 +172,19 @@ fn offset(text: &[u8], line: usize, column: usize) -> usize {
 impl<'de> Deserialize<'de> for Node {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(NodeVisitor)
+    }
+}
+
+impl Serialize for Node {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Null => serializer.serialize_unit(),
+            Self::Bool(value) => serializer.serialize_bool(*value),
+            Self::Number(number) => number.serialize(serializer),
+            Self::String(text) => serializer.serialize_str(text),
+            Self::Array(items) => serializer.collect_seq(items),
+            Self::Object(entries) => serializer.collect_map(entries.iter().map(|(key, value)| (key, value))),
+        }
     }
 }
 
