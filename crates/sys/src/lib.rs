@@ -6,3 +6,7 @@ pub mod seccomp;
 pub mod net;
 #[allow(unsafe_code)]
 pub mod supervisor;
+pub mod clone;
+pub mod link;
+pub mod mount;
+pub mod process;
