@@ -30,6 +30,7 @@ pub mod event;
 pub mod exec;
 pub mod filters;
 pub mod image;
+pub mod security;
 pub mod stats;
 pub mod system;
 pub mod time;

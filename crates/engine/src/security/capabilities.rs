@@ -236,8 +236,14 @@ mod tests {
 
     #[test]
     fn errors_are_dockers() {
-        assert_eq!(check(false, &["foo"], &[]), Err("invalid CapAdd: unknown capability: \"CAP_FOO\"".to_owned()));
-        assert_eq!(check(true, &[], &["foo"]), Err("invalid CapDrop: unknown capability: \"CAP_FOO\"".to_owned()));
+        assert_eq!(
+            check(false, &["foo"], &[]),
+            Err("invalid CapAdd: unknown capability: \"CAP_FOO\"".to_owned())
+        );
+        assert_eq!(
+            check(true, &[], &["foo"]),
+            Err("invalid CapDrop: unknown capability: \"CAP_FOO\"".to_owned())
+        );
         assert_eq!(
             check(false, &["SYS_RESOURCE"], &[]),
             Err("invalid CapAdd: capability not supported by your kernel or not available in the current \

@@ -75,8 +75,10 @@ pub struct Security {
     pub devices: Vec<LinuxDevice>,
     /// `linux.resources.devices`.
     pub device_rules: Vec<LinuxDeviceCgroup>,
-    /// Whether `/sys` and the cgroup mount are read-only (not so for `--privileged`).
+    /// Whether `/sys` is read-only (not so for `--privileged`).
     pub readonly_system_mounts: bool,
+    /// Whether the cgroup mount is writable (`--privileged`, `writable-cgroups`).
+    pub writable_cgroups: bool,
 }
 
 /// Checks at `create` what [`decide`] would refuse at `start`, device nodes of the host aside.
@@ -100,15 +102,15 @@ pub fn decide(config: &HostConfig, machine: &Machine) -> Result<Security> {
         SeccompChoice::Unconfined => None,
         // Docker: a privileged container has no filter, unless one is asked for by file.
         SeccompChoice::Default if config.privileged => None,
-        SeccompChoice::Default => Some(default_profile::seccomp(set, machine.kernel)),
-        SeccompChoice::Profile(profile) => Some(profile.resolve(set, machine.kernel)?),
+        SeccompChoice::Default => Some(default_profile::seccomp(set)),
+        SeccompChoice::Profile(profile) => Some(profile.resolve(set, machine.kernel)),
     };
     let (masked_paths, readonly_paths) = paths::of_container(config, &options);
     let devices = Devices::of_container(config)?;
     Ok(Security {
         capabilities: set.spec(),
         no_new_privileges: options.no_new_privileges,
-        apparmor_profile: options.apparmor_profile(config.privileged, machine),
+        apparmor_profile: options.apparmor_profile(machine),
         selinux_label: String::new(),
         seccomp,
         masked_paths,
@@ -116,6 +118,7 @@ pub fn decide(config: &HostConfig, machine: &Machine) -> Result<Security> {
         devices: devices.nodes,
         device_rules: devices.rules,
         readonly_system_mounts: !config.privileged,
+        writable_cgroups: config.privileged || options.writable_cgroups,
     })
 }
 
