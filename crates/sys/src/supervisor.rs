@@ -3,7 +3,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// Blocks every signal for the calling thread, and gives a non-blocking descriptor that reports `watched`.
 ///
@@ -41,6 +41,19 @@ pub fn watch_signals(watched: &[i32]) -> io::Result<OwnedFd> {
 pub fn close_inherited() -> io::Result<()> {
     // SAFETY: the call reads no memory; nothing owns the descriptors (see above).
     match unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Sends any signal, real-time ones too, to the process of a pidfd.
+///
+/// # Errors
+/// `ESRCH` when it has ended, `EINVAL` for a number that is no signal.
+pub fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+    let info = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: the descriptor is open; without a siginfo the kernel makes one.
+    match unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, info, 0) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
