@@ -36,6 +36,8 @@ pub mod system;
 pub mod time;
 
 mod api;
+mod host;
+mod names;
 
 use std::sync::Arc;
 

@@ -10,6 +10,13 @@
 //!
 //! Invariant: each container has one task, which alone changes it; all else reads the [`Container`] it published last.
 
+mod keys;
+mod limits;
+mod merge;
+mod mounts;
+mod restart;
+mod signal;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
