@@ -34,11 +34,17 @@ pub enum Error {
     #[error("{0}")]
     Io(#[from] io::Error),
     /// The engine's JSON was not what its API says.
-    #[error("error reading remote info: {0}")]
-    Json(#[from] serde_json::Error),
+    #[error("{0}")]
+    Json(String),
     /// The request could not be expressed in HTTP (a header or path with forbidden bytes).
     #[error("invalid request: {0}")]
     Request(String),
+}
+
+impl From<serde_json::Error> for Error {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Json(error.to_string())
+    }
 }
 
 impl Error {

@@ -9,11 +9,15 @@
 //! Invariant: nothing here prints, retries what an engine has refused, or knows the command line.
 
 mod connection;
+mod containers;
 mod error;
+mod exec;
 mod host;
+mod images;
 mod query;
 mod stdcopy;
 mod stream;
+mod system;
 mod transport;
 
 use std::sync::Mutex;
@@ -28,19 +32,19 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::AsyncRead;
 
+pub use containers::{AttachOptions, ListOptions, LogsOptions, RemoveOptions, WaitCondition};
 pub use error::Error;
 pub use host::{Host, HostError};
+pub use images::ImportOptions;
 pub use query::Query;
 pub use stdcopy::{Demultiplexer, FrameError, Output};
 pub use stream::{Body, Hijacked, HijackedReader, HijackedWriter, JsonStream};
 
-use connection::{Connection, RequestBody};
+use crate::ErrorResponse;
 use crate::version::Version;
-use query::segment;
-use transport::Transport;
+use connection::{Connection, RequestBody};
 
-/// The API version that this client speaks if the engine does.
-pub const API_VERSION: Version = Version::NEWEST;
+use transport::Transport;
 
 /// A client of one engine.
 #[derive(Debug)]
@@ -61,7 +65,7 @@ impl Client {
     /// A client of the engine at `host`. With `version` that version is spoken, whatever the engine says about it.
     pub fn new(host: Host, version: Option<Version>) -> Self {
         let settled = version.is_some();
-        let state = State { version: version.unwrap_or(API_VERSION), settled, idle: Vec::new() };
+        let state = State { version: version.unwrap_or(Version::NEWEST), settled, idle: Vec::new() };
         Self { host, state: Mutex::new(state) }
     }
 
@@ -127,7 +131,7 @@ impl Client {
     /// As [`Client::bytes`], and [`Error::Json`].
     pub async fn get<T: DeserializeOwned>(&self, path: &str, query: &Query) -> Result<T, Error> {
         let (_, bytes) = self.bytes(Method::GET, path, query, NOTHING).await?;
-        Ok(serde_json::from_slice(&bytes)?)
+        decode(&bytes)
     }
 
     /// `POST` with a JSON value in the answer.
@@ -141,7 +145,7 @@ impl Client {
         body: Option<&(impl Serialize + Sync)>,
     ) -> Result<T, Error> {
         let (_, bytes) = self.bytes(Method::POST, path, query, body).await?;
-        Ok(serde_json::from_slice(&bytes)?)
+        decode(&bytes)
     }
 
     /// `POST` of something that is read as it is sent (an archive).
@@ -305,9 +309,9 @@ impl Client {
 /// No request body.
 pub(crate) const NOTHING: Option<&()> = None;
 
-#[derive(serde::Deserialize)]
-struct Refusal {
-    message: String,
+/// Reads an answer. Engines write `null` where our types have an empty list, so Go's rules apply.
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+    berth_oci::json::from_slice(bytes).map_err(|error| Error::Json(error.to_string()))
 }
 
 /// The response, or the error that it is.
@@ -317,15 +321,15 @@ async fn checked(response: Response<Incoming>) -> Result<Response<Incoming>, Err
         return Ok(response);
     }
     let bytes = response.into_body().collect().await?.to_bytes();
-    let message = match serde_json::from_slice::<Refusal>(&bytes) {
-        Ok(refusal) => refusal.message,
-        Err(_) if bytes.is_empty() => {
+    let message = match serde_json::from_slice::<ErrorResponse>(&bytes) {
+        Ok(refusal) if !refusal.message.is_empty() => refusal.message,
+        _ if bytes.is_empty() => {
             let reason = status.canonical_reason().unwrap_or("unknown");
             format!(
                 "request returned {reason} for API route and version, check if the server supports the requested API version"
             )
         }
-        Err(_) => String::from_utf8_lossy(&bytes).trim().to_owned(),
+        _ => String::from_utf8_lossy(&bytes).trim().to_owned(),
     };
     Err(Error::Api { status: status.as_u16(), message })
 }
@@ -354,9 +358,4 @@ fn full(json: Option<Bytes>) -> RequestBody {
         Some(bytes) => BodyExt::boxed(Full::new(bytes).map_err(|never| match never {})),
         None => BodyExt::boxed(Empty::new().map_err(|never| match never {})),
     }
-}
-
-/// `/containers/{name}{rest}`.
-pub(crate) fn container_path(name: &str, rest: &str) -> String {
-    format!("/containers/{}{rest}", segment(name))
 }

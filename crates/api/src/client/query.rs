@@ -60,7 +60,7 @@ pub(crate) fn encode(text: &str, into: &mut String) {
     }
 }
 
-/// One path segment (a container's name or an image's, slashes kept).
+/// A name as part of a path: a container's or an image's, its slashes and colons kept.
 pub(crate) fn segment(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for (index, part) in text.split('/').enumerate() {

@@ -75,12 +75,14 @@ impl<T: DeserializeOwned> JsonStream<T> {
     /// [`Error::Http`] when the connection breaks, [`Error::Json`] for a value that does not fit `T`.
     pub async fn next(&mut self) -> Result<Option<T>, Error> {
         loop {
-            let mut values = serde_json::Deserializer::from_slice(&self.buffer).into_iter::<T>();
+            let mut values = serde_json::Deserializer::from_slice(&self.buffer)
+                .into_iter::<&serde_json::value::RawValue>();
             match values.next() {
                 Some(Ok(value)) => {
+                    let value = super::decode(value.get().as_bytes());
                     let read = values.byte_offset();
                     self.buffer.advance(read);
-                    return Ok(Some(value));
+                    return value.map(Some);
                 }
                 Some(Err(error)) if !error.is_eof() || self.ended => return Err(error.into()),
                 None if self.ended => return Ok(None),

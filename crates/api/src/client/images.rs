@@ -1,0 +1,149 @@
+//! `/images/…`
+
+use hyper::Method;
+use tokio::io::AsyncRead;
+
+use super::containers::filter_text;
+use super::query::segment;
+use super::{Body, Client, Error, JsonStream, NOTHING, Query};
+use crate::filters::Filters;
+use crate::image::{DeleteItem, HistoryItem, Inspect, PruneResponse, Summary};
+use crate::progress::Message;
+
+fn path(name: &str, rest: &str) -> String {
+    format!("/images/{}{rest}", segment(name))
+}
+
+const TAR: &str = "application/x-tar";
+
+impl Client {
+    /// Lists images.
+    ///
+    /// # Errors
+    /// See [`Error`]; so do all methods below.
+    pub async fn images(&self, all: bool, filters: &Filters) -> Result<Vec<Summary>, Error> {
+        let query = Query::new().with_flag("all", all).with_text("filters", &filter_text(filters));
+        self.get("/images/json", &query).await
+    }
+
+    /// Everything about an image.
+    pub async fn image_inspect(&self, name: &str) -> Result<Inspect, Error> {
+        self.get(&path(name, "/json"), &Query::new()).await
+    }
+
+    /// The same as the engine wrote it.
+    pub async fn image_inspect_raw(&self, name: &str, platform: &str) -> Result<Vec<u8>, Error> {
+        let query = Query::new().with_text("platform", platform);
+        let (_, bytes) = self.bytes(Method::GET, &path(name, "/json"), &query, NOTHING).await?;
+        Ok(bytes.to_vec())
+    }
+
+    /// How an image was made.
+    pub async fn image_history(&self, name: &str, platform: &str) -> Result<Vec<HistoryItem>, Error> {
+        self.get(&path(name, "/history"), &Query::new().with_text("platform", platform)).await
+    }
+
+    /// Gives an image another name.
+    pub async fn image_tag(&self, name: &str, repository: &str, tag: &str) -> Result<(), Error> {
+        self.act(&path(name, "/tag"), &Query::new().with("repo", repository).with_text("tag", tag)).await
+    }
+
+    /// Removes a name of an image, and the image with its last name.
+    pub async fn image_remove(
+        &self,
+        name: &str,
+        force: bool,
+        keep_parents: bool,
+        platforms: &[String],
+    ) -> Result<Vec<DeleteItem>, Error> {
+        let mut query = Query::new().with_flag("force", force).with_flag("noprune", keep_parents);
+        for platform in platforms {
+            query = query.with("platforms", platform);
+        }
+        let (_, bytes) = self.bytes(Method::DELETE, &path(name, ""), &query, NOTHING).await?;
+        super::decode(&bytes)
+    }
+
+    /// Removes images that nobody uses.
+    pub async fn images_prune(&self, filters: &Filters) -> Result<PruneResponse, Error> {
+        let query = Query::new().with_text("filters", &filter_text(filters));
+        self.post("/images/prune", &query, NOTHING).await
+    }
+
+    /// Fetches an image from its registry; the answer is the progress.
+    pub async fn image_pull(
+        &self,
+        repository: &str,
+        tag: &str,
+        platform: &str,
+    ) -> Result<JsonStream<Message>, Error> {
+        let query =
+            Query::new().with("fromImage", repository).with("tag", tag).with_text("platform", platform);
+        Ok(JsonStream::new(self.stream(Method::POST, "/images/create", &query, NOTHING).await?))
+    }
+
+    /// Makes an image from a root file system: from `source`, or from what the engine finds at the URL `from`.
+    pub async fn image_import(
+        &self,
+        import: &ImportOptions,
+        source: Option<impl AsyncRead + Send + Sync + Unpin + 'static>,
+    ) -> Result<JsonStream<Message>, Error> {
+        let mut query = Query::new()
+            .with("fromSrc", &import.from)
+            .with_text("message", &import.message)
+            .with_text("platform", &import.platform)
+            .with_text("repo", &import.repository)
+            .with_text("tag", &import.tag);
+        for change in &import.changes {
+            query = query.with("changes", change);
+        }
+        let body = match source {
+            Some(source) => self.upload("/images/create", &query, TAR, source).await?,
+            None => self.stream(Method::POST, "/images/create", &query, NOTHING).await?,
+        };
+        Ok(JsonStream::new(body))
+    }
+
+    /// Takes in images from an archive. The answer is progress if its type is JSON, else text.
+    pub async fn image_load(
+        &self,
+        quiet: bool,
+        platforms: &[String],
+        archive: impl AsyncRead + Send + Sync + Unpin + 'static,
+    ) -> Result<Body, Error> {
+        let mut query = Query::new().with("quiet", if quiet { "1" } else { "0" });
+        for platform in platforms {
+            query = query.with("platform", platform);
+        }
+        self.upload("/images/load", &query, TAR, archive).await
+    }
+
+    /// An archive of images.
+    pub async fn image_save(&self, names: &[String], platforms: &[String]) -> Result<Body, Error> {
+        let mut query = Query::new();
+        for name in names {
+            query = query.with("names", name);
+        }
+        for platform in platforms {
+            query = query.with("platform", platform);
+        }
+        self.stream(Method::GET, "/images/get", &query, NOTHING).await
+    }
+}
+
+/// What [`Client::image_import`] makes.
+#[derive(Debug, Clone, Default)]
+pub struct ImportOptions {
+    /// `-` for an uploaded archive, else a URL.
+    pub from: String,
+    /// The image's name.
+    pub repository: String,
+    /// And tag.
+    pub tag: String,
+    /// What is said of it.
+    pub message: String,
+    /// For which platform it is.
+    pub platform: String,
+    /// Lines of a Dockerfile that change its configuration.
+    pub changes: Vec<String>,
+}

@@ -1,0 +1,49 @@
+//! `/version`, `/info`, `/events`, `/system/df`
+
+use hyper::Method;
+
+use super::containers::filter_text;
+use super::{Client, Error, JsonStream, NOTHING, Query};
+use crate::event::Message;
+use crate::filters::Filters;
+use crate::system::{DiskUsage, Info, VersionResponse};
+
+impl Client {
+    /// The engine's version.
+    ///
+    /// # Errors
+    /// See [`Error`]; so do all methods below.
+    pub async fn server_version(&self) -> Result<VersionResponse, Error> {
+        self.get("/version", &Query::new()).await
+    }
+
+    /// The engine and its machine.
+    pub async fn info(&self) -> Result<Info, Error> {
+        self.get("/info", &Query::new()).await
+    }
+
+    /// The same as the engine wrote it.
+    pub async fn info_raw(&self) -> Result<Vec<u8>, Error> {
+        let (_, bytes) = self.bytes(Method::GET, "/info", &Query::new(), NOTHING).await?;
+        Ok(bytes.to_vec())
+    }
+
+    /// What happens, as it happens.
+    pub async fn events(
+        &self,
+        since: &str,
+        until: &str,
+        filters: &Filters,
+    ) -> Result<JsonStream<Message>, Error> {
+        let query = Query::new()
+            .with_text("filters", &filter_text(filters))
+            .with_text("since", since)
+            .with_text("until", until);
+        Ok(JsonStream::new(self.stream(Method::GET, "/events", &query, NOTHING).await?))
+    }
+
+    /// What takes up space.
+    pub async fn disk_usage(&self) -> Result<DiskUsage, Error> {
+        self.get("/system/df", &Query::new()).await
+    }
+}
