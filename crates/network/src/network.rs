@@ -83,11 +83,23 @@ impl Network {
         Err(Error::Disabled)
     }
 
+    /// A namespace with nothing but its loopback interface, up: `--net none`. Also with `--bridge none`.
+    ///
+    /// # Errors
+    /// `Kernel`.
+    pub fn sandbox_none(&self) -> Result<OwnedFd, Error> {
+        Err(Error::Disabled)
+    }
+
     /// Gives back a container's address and ports: when it returns, the ports can be published again.
     ///
-    /// To be called when the container's processes are dead and before its namespace's last descriptor is closed, or
-    /// after. Waits for nothing but the rule change; the link goes with its namespace.
-    pub fn release(&self, _endpoint: &Endpoint) {}
+    /// To be called when the container's processes are dead. Waits for nothing but the rule change; the link goes with
+    /// its namespace, whose descriptor is best handed over here: see [`Network::discard`].
+    pub fn release(&self, _endpoint: &Endpoint, _netns: Option<OwnedFd>) {}
+
+    /// Closes a namespace's descriptor later, together with others: the kernel takes as long for one as for many, and
+    /// starts of other containers wait for it meanwhile.
+    pub fn discard(&self, _netns: OwnedFd) {}
 
     /// Traffic of a container.
     ///
@@ -127,12 +139,4 @@ impl Network {
     pub fn remove(self) -> Result<(), Error> {
         Ok(())
     }
-}
-
-/// A namespace with nothing but its loopback interface, up: `--net none`.
-///
-/// # Errors
-/// `Kernel`.
-pub fn sandbox_none() -> Result<OwnedFd, Error> {
-    Err(Error::Disabled)
 }
