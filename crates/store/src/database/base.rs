@@ -1,0 +1,222 @@
+//! The database file itself: `redb` behind a lock that is only ever written to when the file is opened anew.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
+
+use redb::{ReadableDatabase, TableDefinition, TableError};
+
+use super::DatabaseError;
+use super::overlay::{Overlay, Value};
+
+type Table<'a> = TableDefinition<'a, &'static str, &'static [u8]>;
+
+/// The table that says up to which epoch of the journal everything is in the file.
+const META: Table<'_> = TableDefinition::new("_meta");
+const APPLIED: &str = "journal";
+const CACHE_BYTES: usize = 2 << 20;
+
+pub(super) struct Base {
+    path: PathBuf,
+    /// `None` after a failed write, until it can be opened again.
+    database: RwLock<Option<redb::Database>>,
+}
+
+impl Base {
+    /// Opens the file, making it if it is not there; also tells up to which epoch the journal is in it.
+    pub(super) fn open(path: &Path) -> Result<(Self, u64), DatabaseError> {
+        let database = open(path, true)?;
+        let applied = guarded(path, || read(&database, META, APPLIED))?;
+        let applied = applied.and_then(|bytes| Some(u64::from_le_bytes((*bytes).try_into().ok()?)));
+        Ok((Self { path: path.to_owned(), database: RwLock::new(Some(database)) }, applied.unwrap_or(0)))
+    }
+
+    pub(super) fn get(&self, table: &str, key: &str) -> Result<Option<Value>, DatabaseError> {
+        self.with(|database| read(database, TableDefinition::new(table), key))
+    }
+
+    /// The records of a table whose keys start with `prefix`, put into `found` where it has none of that key.
+    pub(super) fn scan(
+        &self,
+        table: &str,
+        prefix: &str,
+        found: &mut BTreeMap<String, Option<Value>>,
+    ) -> Result<(), DatabaseError> {
+        self.with(|database| {
+            let transaction = database.begin_read()?;
+            let table = match transaction.open_table(Table::new(table)) {
+                Ok(table) => table,
+                Err(TableError::TableDoesNotExist(_)) => return Ok(()),
+                Err(error) => return Err(error.into()),
+            };
+            for entry in table.range(prefix..)? {
+                let (key, value) = entry?;
+                let key = key.value();
+                if !key.starts_with(prefix) {
+                    break;
+                }
+                if !found.contains_key(key) {
+                    found.insert(key.to_owned(), Some(value.value().into()));
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Brings all changes of an overlay into the file and notes that `epoch` is in it. Durable when it returns.
+    ///
+    /// Errors: nothing is changed; the file is opened anew if the failure made that necessary.
+    pub(super) fn apply(&self, overlay: &Overlay, epoch: u64) -> Result<(), DatabaseError> {
+        let result = self.with(|database| {
+            let mut transaction = database.begin_write()?;
+            // Opening after a crash must not depend on the size of the file.
+            transaction.set_quick_repair(true);
+            for (name, changes) in overlay.tables() {
+                let mut table = transaction.open_table(Table::new(name))?;
+                for (key, value) in changes {
+                    match value {
+                        Some(value) => table.insert(&**key, &**value)?,
+                        None => table.remove(&**key)?,
+                    };
+                }
+            }
+            transaction.open_table(META)?.insert(APPLIED, epoch.to_le_bytes().as_slice())?;
+            transaction.commit()?;
+            Ok(())
+        });
+        if result.is_err() {
+            self.reopen();
+        }
+        result
+    }
+
+    /// Opens the file anew: after a failed write `redb` refuses everything, reading too.
+    fn reopen(&self) {
+        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        *database = None;
+        match open(&self.path, false) {
+            Ok(fresh) => *database = Some(fresh),
+            Err(error) => tracing::error!(%error, "database cannot be opened again after a failed write"),
+        }
+    }
+
+    fn with<T>(
+        &self,
+        mut action: impl FnMut(&redb::Database) -> Result<T, redb::Error>,
+    ) -> Result<T, DatabaseError> {
+        {
+            let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(database) = database.as_ref() {
+                return guarded(&self.path, || action(database));
+            }
+        }
+        self.reopen();
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        match database.as_ref() {
+            Some(database) => guarded(&self.path, || action(database)),
+            None => Err(DatabaseError::Io {
+                what: format!("database {} is closed after a failed write", self.path.display()),
+                source: io::ErrorKind::StorageFull.into(),
+            }),
+        }
+    }
+}
+
+fn read(database: &redb::Database, table: Table<'_>, key: &str) -> Result<Option<Value>, redb::Error> {
+    let transaction = database.begin_read()?;
+    match transaction.open_table(table) {
+        Ok(table) => Ok(table.get(key)?.map(|value| value.value().into())),
+        Err(TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn open(path: &Path, create: bool) -> Result<redb::Database, DatabaseError> {
+    guarded(path, || {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(create)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)
+            .map_err(redb::Error::Io)?;
+        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(redb::Error::DatabaseAlreadyOpen),
+            Err(error) => return Err(redb::Error::Io(error.into())),
+        }
+        let mut builder = redb::Builder::new();
+        builder.set_cache_size(CACHE_BYTES);
+        Ok(builder.create_with_backend(Backend { file })?)
+    })
+}
+
+/// Runs `action` and puts its error into our words. A damaged file can make `redb` panic; that is an error here.
+fn guarded<T>(path: &Path, action: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, DatabaseError> {
+    let damaged = |why: String| DatabaseError::Damaged { path: path.display().to_string(), why };
+    match std::panic::catch_unwind(AssertUnwindSafe(action)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(match error {
+            redb::Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
+                damaged(error.to_string())
+            }
+            redb::Error::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                damaged("it is cut short".to_owned())
+            }
+            redb::Error::Io(source) => {
+                DatabaseError::Io { what: format!("use database {}", path.display()), source }
+            }
+            redb::Error::Corrupted(why) => damaged(why),
+            redb::Error::RepairAborted | redb::Error::UpgradeRequired(_) => damaged(error.to_string()),
+            redb::Error::DatabaseAlreadyOpen => DatabaseError::InUse { path: path.display().to_string() },
+            other => DatabaseError::Io {
+                what: format!("use database {}", path.display()),
+                source: io::Error::other(other),
+            },
+        }),
+        Err(_) => Err(damaged("its pages contradict each other".to_owned())),
+    }
+}
+
+/// Plain file input and output. Space is reserved when the file grows, so that a full disk shows there and not when
+/// a page of the new part is written.
+#[derive(Debug)]
+struct Backend {
+    file: File,
+}
+
+impl redb::StorageBackend for Backend {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(out, offset)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let present = self.file.metadata()?.len();
+        if len > present {
+            let flags = rustix::fs::FallocateFlags::empty();
+            match rustix::fs::fallocate(&self.file, flags, present, len - present) {
+                Ok(()) => return Ok(()),
+                Err(rustix::io::Errno::OPNOTSUPP) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.file.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(data, offset)
+    }
+}
