@@ -15,6 +15,7 @@
 //!
 //! Not here: images, snapshots, logs, the daemon; no thread is ever made.
 
+pub mod cgroup;
 mod create;
 mod error;
 mod exec;
