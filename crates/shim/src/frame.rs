@@ -9,7 +9,8 @@ use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags,
 };
 use serde::Serialize;
 
@@ -52,7 +53,10 @@ impl Outgoing {
         serde_json::to_writer(&mut bytes, message)?;
         let length = bytes.len() - HEADER;
         if length > PAYLOAD_MAX || fds.len() > FDS_MAX {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "message is too large for the supervisor"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "message is too large for the supervisor",
+            ));
         }
         bytes[0..4].copy_from_slice(&(length as u32).to_le_bytes());
         bytes[4..8].copy_from_slice(&sequence.to_le_bytes());

@@ -19,6 +19,12 @@
 #![forbid(unsafe_code)]
 
 pub mod client;
+mod frame;
+pub mod init;
+mod log;
+mod protocol;
+pub mod server;
+mod time;
 mod types;
 
 pub use types::{Exit, ExitStatus, LogFile, Runtime, State, StdinMode, Target, Timings};

@@ -59,6 +59,19 @@ pub fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
     }
 }
 
+/// Sends any signal, real-time ones too, to all processes of a group, whose leader must be a child of the caller that is
+/// not reaped yet.
+///
+/// # Errors
+/// `ESRCH` when there is no such group, `EINVAL` for a number that is no signal.
+pub fn send_signal_to_group(leader: rustix::process::Pid, signal: i32) -> io::Result<()> {
+    // SAFETY: the call takes two numbers.
+    match unsafe { libc::kill(-leader.as_raw_pid(), signal) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Makes the allocator give large blocks back to the system as soon as they are freed. Called once, early.
 pub fn return_large_blocks() {
     #[cfg(target_env = "gnu")]

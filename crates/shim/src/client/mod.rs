@@ -4,6 +4,8 @@
 //! [`Started`], which holds the events. After a restart of the engine [`reconnect`] gives the same for a shim that
 //! still runs. When the container has ended and its end is recorded, [`Shim::shutdown`] lets the shim go.
 
+mod cleanup;
+mod connection;
 mod launch;
 mod shim;
 
@@ -16,8 +18,10 @@ use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 
 pub use crate::types::*;
+pub use berth_runtime::cgroup::Stats;
+pub use cleanup::clean_up;
 pub use launch::Launcher;
-pub use shim::{Found, Shim, clean_up, reconnect};
+pub use shim::{Found, Shim, reconnect};
 
 /// Everything a shim needs to create and start one container.
 #[derive(Debug)]
@@ -110,6 +114,8 @@ pub struct Started {
     pub start_time: u64,
     /// When its program began: nanoseconds since the epoch.
     pub started_at_nanos: u64,
+    /// Execs that run, and their processes (after a reconnection).
+    pub execs: Vec<(String, u32)>,
     /// Everything that happens from now on, in order. Has one reader.
     pub events: mpsc::UnboundedReceiver<Event>,
     /// Where the time went (zero after a reconnection).

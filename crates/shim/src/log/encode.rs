@@ -76,9 +76,14 @@ fn is_plain(block: &[u8; 32]) -> bool {
     special == 0
 }
 
-
 const fn plain(byte: u8) -> bool {
-    byte >= 0x20 && byte < 0x80 && byte != b'"' && byte != b'\\' && byte != b'<' && byte != b'>' && byte != b'&'
+    byte >= 0x20
+        && byte < 0x80
+        && byte != b'"'
+        && byte != b'\\'
+        && byte != b'<'
+        && byte != b'>'
+        && byte != b'&'
 }
 
 static PLAIN: [bool; 256] = {
@@ -95,7 +100,14 @@ fn escape(out: &mut Vec<u8>, byte: u8) {
     match byte {
         b'\\' | b'"' => out.extend_from_slice(&[b'\\', byte]),
         b'\r' => out.extend_from_slice(b"\\r"),
-        _ => out.extend_from_slice(&[b'\\', b'u', b'0', b'0', HEX[byte as usize >> 4], HEX[byte as usize & 15]]),
+        _ => out.extend_from_slice(&[
+            b'\\',
+            b'u',
+            b'0',
+            b'0',
+            HEX[byte as usize >> 4],
+            HEX[byte as usize & 15],
+        ]),
     }
 }
 
@@ -136,7 +148,11 @@ mod tests {
         check(b"a\"b\\c\td\re\x01\x7f", "a\\\"b\\\\c\\u0009d\\re\\u0001\u{7f}", Taken::All);
         check(b"<a href=\"x\">&</a>", "\\u003ca href=\\\"x\\\"\\u003e\\u0026\\u003c/a\\u003e", Taken::All);
         check("é한\u{2028}\u{2029}🦀".as_bytes(), "é한\\u2028\\u2029🦀", Taken::All);
-        check(b"\xff\xc3(\xe2\x82\xed\xa0\x80\xf5\x80", &format!("\\ufffd\\ufffd({}", "\\ufffd".repeat(7)), Taken::All);
+        check(
+            b"\xff\xc3(\xe2\x82\xed\xa0\x80\xf5\x80",
+            &format!("\\ufffd\\ufffd({}", "\\ufffd".repeat(7)),
+            Taken::All,
+        );
         check(b"\xed\x95", "\\ufffd\\ufffd", Taken::All);
     }
 
@@ -144,7 +160,9 @@ mod tests {
     fn a_special_byte_is_seen_at_every_place_of_a_block() {
         for length in 0..100 {
             for place in 0..length {
-                for (byte, expect) in [(b'<', "\\u003c"), (0x80, "\\ufffd"), (0x1f, "\\u001f"), (b'"', "\\\"")] {
+                for (byte, expect) in
+                    [(b'<', "\\u003c"), (0x80, "\\ufffd"), (0x1f, "\\u001f"), (b'"', "\\\"")]
+                {
                     let mut source = vec![b'.'; length];
                     source[place] = byte;
                     let expect = format!("{}{expect}{}", ".".repeat(place), ".".repeat(length - place - 1));
@@ -160,6 +178,9 @@ mod tests {
         tail(&mut out, "stderr", "", 1_500_000_000);
         assert_eq!(out, b"\",\"stream\":\"stderr\",\"time\":\"1970-01-01T00:00:01.5Z\"}\n");
         tail(&mut out, "stdout", "{\"a\":\"b\"}", 0);
-        assert_eq!(out, b"\",\"stream\":\"stdout\",\"attrs\":{\"a\":\"b\"},\"time\":\"1970-01-01T00:00:00Z\"}\n");
+        assert_eq!(
+            out,
+            b"\",\"stream\":\"stdout\",\"attrs\":{\"a\":\"b\"},\"time\":\"1970-01-01T00:00:00Z\"}\n"
+        );
     }
 }
