@@ -4,7 +4,7 @@ use super::json::Json;
 use regex::Regex;
 
 /// Replacements in text, in order.
-const TEXT: [(&str, &str); 19] = [
+const TEXT: [(&str, &str); 21] = [
     (r"\x1b\[[0-9;]*[A-Za-z]", ""),
     (r"sha256:[0-9a-f]{64}", "<digest>"),
     (r"\b[0-9a-f]{64}\b", "<id>"),
@@ -27,6 +27,8 @@ const TEXT: [(&str, &str); 19] = [
     (r"docker-runc|crun|runc", "<runtime>"),
     (r"\b[a-z]+_[a-z]+\b(?P<n>\d?)$", "<name>"),
     (r"pid=\d+|pid \d+", "<pid>"),
+    (r#""Pid":[1-9]\d*"#, "\"Pid\":<pid>"),
+    (r"\b(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) [ \d]\d  ?\d\d:\d\d", "<date>"),
     (r"dial unix [^:]*:", "dial unix <socket>:"),
     (r"unix:///[^ \n]*", "<host>"),
     (r"(docker0|berth0|btconf\w*)", "<bridge>"),
@@ -97,11 +99,15 @@ impl Rules {
             Json::String(text) => *text = self.text(text),
             Json::Array(list) => list.iter_mut().for_each(|value| self.json(value)),
             Json::Object(fields) => {
-                for (key, value) in fields {
+                for (key, value) in fields.iter_mut() {
                     if KEYS.contains(&key.as_str()) {
                         *value = kind(value);
                     } else {
                         self.json(value);
+                    }
+                    if let ("Ports", Json::Array(list)) = (key.as_str(), &mut *value) {
+                        // Docker lists them in the order of a hash table
+                        list.sort_by_cached_key(ToString::to_string);
                     }
                     *key = self.text(key);
                 }
