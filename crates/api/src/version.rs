@@ -63,17 +63,40 @@ pub fn to_vec<T: Serialize + ?Sized>(
     version: Version,
     changes: &[Change],
 ) -> serde_json::Result<Vec<u8>> {
-    let newest = json::to_vec(value)?;
+    write(value, version, changes, false)
+}
+
+/// As [`to_vec`], with the escapes that streams have.
+///
+/// Errors: as [`to_vec`].
+pub fn to_vec_html<T: Serialize + ?Sized>(
+    value: &T,
+    version: Version,
+    changes: &[Change],
+) -> serde_json::Result<Vec<u8>> {
+    write(value, version, changes, true)
+}
+
+fn write<T: Serialize + ?Sized>(
+    value: &T,
+    version: Version,
+    changes: &[Change],
+    html: bool,
+) -> serde_json::Result<Vec<u8>> {
+    let mut text = Vec::with_capacity(256);
+    json::to_writer(&mut text, value, html)?;
     let mut changes = changes.iter().filter(|change| version.is_before(change.before)).peekable();
     if changes.peek().is_none() {
-        return Ok(newest);
+        return Ok(text);
     }
     // What was just written can be read again.
-    let Ok(mut node) = Node::parse(&newest) else { return Ok(newest) };
+    let Ok(mut node) = Node::parse(&text) else { return Ok(text) };
     for change in changes {
         (change.apply)(&mut node);
     }
-    json::to_vec(&node)
+    text.clear();
+    json::to_writer(&mut text, &node, html)?;
+    Ok(text)
 }
 
 /// Calls `apply` for each element of a list.

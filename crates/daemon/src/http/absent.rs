@@ -1,0 +1,66 @@
+//! Paths of the Engine API whose work is not built yet, each with an answer that says so, and those that an engine
+//! without a cluster and without plugins has, with Docker's answers.
+
+use std::sync::Arc;
+
+use hyper::StatusCode;
+
+use super::answer::Answer;
+use super::call::Call;
+use super::error::Error;
+use super::server::Server;
+
+type Outcome = Result<Answer, Error>;
+
+macro_rules! not_built {
+    ($($handler:ident $what:literal;)*) => {$(
+        pub(crate) async fn $handler(_: Arc<Server>, _: Call) -> Outcome {
+            Err(Error::not_built($what))
+        }
+    )*};
+}
+
+not_built! {
+    auth "logging in to a registry";
+    search "searching a registry";
+    push "pushing an image";
+    distribution "asking a registry about an image";
+    commit "making an image from a container";
+    build "building an image";
+    build_prune "the build cache";
+    session "the build session";
+    container_changes "listing a container's changes";
+    container_export "exporting a container";
+    container_archive "copying files from and to a container";
+    attach_websocket "attaching over a websocket";
+    network_create "creating a network";
+    network_connect "connecting a container to a further network";
+    volume "managing volumes";
+    plugin_install "installing a plugin";
+    swarm_init "a swarm";
+}
+
+/// An engine without networks of its users has none to prune.
+pub(crate) async fn network_prune(_: Arc<Server>, _: Call) -> Outcome {
+    Answer::json(&berth_api::network::PruneResponse::default())
+}
+
+pub(crate) async fn plugins(_: Arc<Server>, _: Call) -> Outcome {
+    Answer::json::<[(); 0]>(&[])
+}
+
+pub(crate) async fn plugin(_: Arc<Server>, call: Call) -> Outcome {
+    Err(Error::not_found(format!("plugin {:?} not found", call.name)))
+}
+
+pub(crate) async fn swarm(_: Arc<Server>, _: Call) -> Outcome {
+    Err(Error::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to \
+         swarm and try again.",
+    ))
+}
+
+pub(crate) async fn swarm_leave(_: Arc<Server>, _: Call) -> Outcome {
+    Err(Error::new(StatusCode::SERVICE_UNAVAILABLE, "This node is not part of a swarm"))
+}

@@ -1,0 +1,29 @@
+//! The Docker Engine API over HTTP: a file per noun, and the machinery that they share.
+//!
+//! ```text
+//! server (accepts) ─► connection (hyper, or a stream) ─► router ─► routes ─► system, containers, … ─► engine
+//! ```
+
+mod absent;
+mod answer;
+mod attach;
+mod body;
+mod call;
+mod connection;
+mod containers;
+mod detach;
+mod error;
+mod events;
+mod exec;
+mod images;
+mod networks;
+mod query;
+mod router;
+mod routes;
+mod server;
+mod stream;
+mod system;
+mod time;
+mod volumes;
+
+pub(crate) use server::{Listener, Server, Settings, serve};

@@ -1,0 +1,81 @@
+//! What all connections share, and the loops that accept them.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use berth_engine::Engine;
+use hyper::header::HeaderValue;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::connection;
+use super::stream::Socket;
+
+/// How long a shutdown waits for requests that are being answered. Streams (events, logs, attached terminals) would
+/// never end by themselves: they are cut after it, and their clients come back to the next engine.
+const DRAIN: Duration = Duration::from_secs(1);
+
+/// What all connections share.
+pub(crate) struct Server {
+    pub(crate) engine: Engine,
+    pub(crate) config: Settings,
+    /// The `Server` header.
+    pub(crate) header: HeaderValue,
+    /// Becomes true when the daemon ends.
+    pub(crate) shutdown: watch::Receiver<bool>,
+}
+
+/// The part of the daemon's configuration that answers show.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Settings {
+    pub(crate) version: &'static str,
+    pub(crate) experimental: bool,
+    pub(crate) registry_mirrors: Vec<String>,
+    pub(crate) insecure_registries: Vec<String>,
+}
+
+/// A socket that clients connect to.
+#[derive(Debug)]
+pub(crate) enum Listener {
+    Unix(UnixListener),
+    Tcp(TcpListener),
+}
+
+impl Listener {
+    async fn accept(&self) -> io::Result<Socket> {
+        match self {
+            Self::Unix(listener) => listener.accept().await.map(|(socket, _)| Socket::Unix(socket)),
+            Self::Tcp(listener) => {
+                let (socket, _) = listener.accept().await?;
+                socket.set_nodelay(true)?;
+                Ok(Socket::Tcp(socket))
+            }
+        }
+    }
+}
+
+/// Accepts connections until the shutdown, then waits a moment for those that are being served.
+pub(crate) async fn serve(server: Arc<Server>, listener: Listener) {
+    let mut shutdown = server.shutdown.clone();
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            _ = shutdown.wait_for(|down| *down) => break,
+            Some(_) = connections.join_next(), if !connections.is_empty() => {}
+            accepted = listener.accept() => match accepted {
+                Ok(socket) => {
+                    connections.spawn(connection::serve(server.clone(), socket));
+                }
+                Err(error) => {
+                    // Out of descriptors, or a client that went away at once: others may still come.
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            },
+        }
+    }
+    drop(listener);
+    let _ = tokio::time::timeout(DRAIN, async { while connections.join_next().await.is_some() {} }).await;
+}

@@ -1,0 +1,270 @@
+//! The engine itself: `/_ping`, `/version`, `/info`, `/system/df`.
+
+use std::sync::Arc;
+
+use berth_api::container::{Empty, Map};
+use berth_api::system::{
+    self as api, Component, DiskUsage, FirewallInfo, IndexConfig, Info, Plugins, RegistryConfig, Usage, VersionResponse,
+};
+use berth_api::version::Version;
+use berth_api::volume::{UsageData, Volume};
+use berth_engine::{DiskUsage as EngineUsage, ListOptions, Time};
+use bytes::Bytes;
+use hyper::StatusCode;
+use hyper::header::{CACHE_CONTROL, HeaderName, HeaderValue, PRAGMA};
+
+use super::answer::Answer;
+use super::call::Call;
+use super::error::Error;
+use super::server::{Server, Settings};
+use super::{containers, images};
+
+/// `GET /_ping` and `HEAD /_ping`
+pub(crate) async fn ping(_: Arc<Server>, _: Call) -> Result<Answer, Error> {
+    let answer = Answer::whole(StatusCode::OK, Some("text/plain; charset=utf-8"), Bytes::from_static(b"OK"));
+    let Answer::Response(mut response) = answer else { return Ok(answer) };
+    let headers = response.headers_mut();
+    headers.insert(HeaderName::from_static("builder-version"), HeaderValue::from_static("2"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store, must-revalidate"));
+    headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
+    headers.insert(HeaderName::from_static("swarm"), HeaderValue::from_static("inactive"));
+    Ok(Answer::Response(response))
+}
+
+/// `OPTIONS` of any path
+pub(crate) async fn options(_: Arc<Server>, _: Call) -> Result<Answer, Error> {
+    Ok(Answer::status(StatusCode::OK))
+}
+
+/// `GET /version`
+pub(crate) async fn version(server: Arc<Server>, _: Call) -> Result<Answer, Error> {
+    let version = server.config.version;
+    let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
+    let details = [
+        ("ApiVersion", Version::NEWEST.to_string()),
+        ("Arch", go_architecture().to_owned()),
+        ("Experimental", server.config.experimental.to_string()),
+        ("GitCommit", git_commit().to_owned()),
+        ("KernelVersion", kernel.clone()),
+        ("MinAPIVersion", Version::OLDEST.to_string()),
+        ("Os", "linux".to_owned()),
+    ];
+    let engine = Component {
+        name: "Engine".to_owned(),
+        version: version.to_owned(),
+        details: details.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+    };
+    Answer::json(&VersionResponse {
+        platform: api::Platform { name: "Berth".to_owned() },
+        version: version.to_owned(),
+        api_version: Version::NEWEST.to_string(),
+        min_api_version: Version::OLDEST.to_string(),
+        os: "linux".to_owned(),
+        arch: go_architecture().to_owned(),
+        components: vec![engine],
+        git_commit: git_commit().to_owned(),
+        go_version: String::new(),
+        kernel_version: kernel,
+        experimental: server.config.experimental,
+        build_time: String::new(),
+    })
+}
+
+/// The architecture in Go's words.
+fn go_architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+/// The commit that this binary was built from, if the build was told.
+fn git_commit() -> &'static str {
+    option_env!("BERTH_COMMIT").unwrap_or_default()
+}
+
+/// `GET /info`
+pub(crate) async fn info(server: Arc<Server>, call: Call) -> Result<Answer, Error> {
+    let system = server.engine.info().await?;
+    let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+    let limits = system.limits;
+    let (driver, driver_status) = system.storage;
+    let info = Info {
+        id: system.id,
+        containers: count(system.containers),
+        containers_running: count(system.running),
+        containers_paused: count(system.paused),
+        containers_stopped: count(system.stopped),
+        images: count(system.images),
+        driver,
+        driver_status: driver_status.into_iter().map(|(name, value)| [name, value]).collect(),
+        plugins: Plugins {
+            volume: system.volume_drivers,
+            network: system.network_drivers,
+            authorization: None,
+            log: system.log_drivers,
+        },
+        memory_limit: limits.memory,
+        swap_limit: limits.swap,
+        cpu_cfs_period: limits.cpu_cfs_period,
+        cpu_cfs_quota: limits.cpu_cfs_quota,
+        cpu_shares: limits.cpu_shares,
+        cpu_set: limits.cpuset,
+        pids_limit: limits.pids,
+        ipv4_forwarding: limits.ipv4_forwarding,
+        debug: system.debug,
+        n_fd: count(system.open_files),
+        oom_kill_disable: limits.oom_kill_disable,
+        n_goroutines: count(system.tasks),
+        system_time: Time::now().to_string(),
+        logging_driver: system.log_driver,
+        cgroup_driver: system.cgroup_driver,
+        cgroup_version: system.cgroup_version,
+        n_events_listener: count(system.event_listeners),
+        kernel_version: system.kernel,
+        operating_system: system.operating_system,
+        os_version: system.os_version,
+        os_type: "linux".to_owned(),
+        architecture: system.architecture,
+        index_server_address: "https://index.docker.io/v1/".to_owned(),
+        registry_config: registries(&server.config),
+        ncpu: count(system.cpus),
+        mem_total: i64::try_from(system.memory).unwrap_or(i64::MAX),
+        docker_root_dir: system.data_root,
+        name: system.host_name,
+        labels: system.labels,
+        experimental_build: server.config.experimental,
+        server_version: server.config.version.to_owned(),
+        runtimes: system.runtimes.into_iter().map(|(name, path)| (name, runtime(path))).collect(),
+        default_runtime: system.default_runtime,
+        live_restore_enabled: true,
+        init_binary: system.init_binary,
+        runc_commit: api::Commit { id: git_commit().to_owned() },
+        security_options: system.security_options,
+        firewall_backend: Some(FirewallInfo { driver: "nftables".to_owned(), info: Vec::new() }),
+        warnings: (!system.warnings.is_empty()).then_some(system.warnings),
+        ..Info::default()
+    };
+    Answer::json_for(&info, call.version, api::INFO_CHANGES)
+}
+
+fn runtime(path: String) -> api::Runtime {
+    api::Runtime { path, ..api::Runtime::default() }
+}
+
+fn registries(settings: &Settings) -> RegistryConfig {
+    let is_network = |name: &&String| name.contains('/');
+    let index = |name: &str, mirrors: &[String], secure, official| {
+        (name.to_owned(), IndexConfig { name: name.to_owned(), mirrors: mirrors.to_vec(), secure, official })
+    };
+    let insecure = settings.insecure_registries.iter().filter(|name| !is_network(name));
+    let mut index_configs: Map<IndexConfig> = insecure.map(|name| index(name, &[], false, false)).collect();
+    index_configs.extend([index("docker.io", &settings.registry_mirrors, true, true)]);
+    let cidrs = settings.insecure_registries.iter().filter(is_network).cloned();
+    RegistryConfig {
+        insecure_registry_cidrs: cidrs.chain(["::1/128".to_owned(), "127.0.0.0/8".to_owned()]).collect(),
+        index_configs,
+        mirrors: (!settings.registry_mirrors.is_empty()).then(|| settings.registry_mirrors.clone()),
+    }
+}
+
+/// `GET /system/df`
+pub(crate) async fn disk_usage(server: Arc<Server>, call: Call) -> Result<Answer, Error> {
+    let mut wanted = Wanted::default();
+    for kind in call.query.all("type") {
+        match kind {
+            "container" => wanted.containers = true,
+            "image" => wanted.images = true,
+            "volume" => wanted.volumes = true,
+            "build-cache" => wanted.build_cache = true,
+            other => return Err(Error::invalid(format!("unknown object type: {other}"))),
+        }
+    }
+    if wanted == Wanted::default() {
+        wanted = Wanted { containers: true, images: true, volumes: true, build_cache: true };
+    }
+    let usage = server.engine.disk_usage().await?;
+    let verbose = call.query.flag("verbose");
+    let answer = render_usage(&server, usage, wanted, verbose)?;
+    Answer::json_for(&answer, call.version, api::DISK_USAGE_CHANGES)
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Wanted {
+    containers: bool,
+    images: bool,
+    volumes: bool,
+    build_cache: bool,
+}
+
+fn render_usage(server: &Server, usage: EngineUsage, wanted: Wanted, verbose: bool) -> Result<DiskUsage, Error> {
+    let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+    let mut answer = DiskUsage::default();
+    if wanted.images {
+        let images: Vec<_> = usage.images.iter().map(images::list::summary).collect();
+        let used = images.iter().filter(|image| image.containers > 0).map(|image| image.size - image.shared_size.max(0));
+        let total = signed(usage.layers_size);
+        let active = images.iter().filter(|image| image.containers > 0).count();
+        answer.image_usage = Some(Usage {
+            reclaimable: total - used.sum::<i64>(),
+            ..counted(&images, active, total, verbose)
+        });
+        answer.layers_size = (!verbose).then_some(total);
+        answer.images = (!verbose).then_some(images);
+    }
+    if wanted.containers {
+        let all = ListOptions { all: true, ..ListOptions::default() };
+        let mut sizes: std::collections::HashMap<_, _> = usage.containers.into_iter().collect();
+        let list = server.engine.container_list(&all)?;
+        let (active, idle): (Vec<_>, Vec<_>) = list.iter().partition(|container| container.state.status.is_running());
+        let writable = |list: &[&Arc<berth_engine::Container>]| {
+            list.iter().filter_map(|container| sizes.get(&container.record.id)).map(|size| signed(size.writable)).sum()
+        };
+        let (reclaimable, used): (i64, i64) = (writable(&idle), writable(&active));
+        let summaries: Vec<_> = list
+            .iter()
+            .map(|container| containers::list::summary(container, sizes.remove(&container.record.id)))
+            .collect();
+        answer.container_usage =
+            Some(Usage { reclaimable, ..counted(&summaries, active.len(), reclaimable + used, verbose) });
+        answer.containers = (!verbose).then_some(summaries);
+    }
+    if wanted.volumes {
+        let volumes: Vec<_> = usage.volumes.into_iter().map(|(name, size, users)| volume(name, signed(size), users)).collect();
+        let size = |volume: &Volume| volume.usage_data.as_ref().map_or(0, |usage| usage.size);
+        let is_used = |volume: &&Volume| volume.usage_data.as_ref().is_some_and(|usage| usage.ref_count > 0);
+        let total = volumes.iter().map(size).sum();
+        let used: i64 = volumes.iter().filter(is_used).map(size).sum();
+        let active = volumes.iter().filter(is_used).count();
+        answer.volume_usage = Some(Usage { reclaimable: total - used, ..counted(&volumes, active, total, verbose) });
+        answer.volumes = (!verbose).then_some(volumes);
+    }
+    if wanted.build_cache {
+        answer.build_cache_usage = Some(counted::<Empty>(&[], 0, 0, verbose));
+        answer.build_cache = (!verbose).then(Vec::new);
+    }
+    Ok(answer)
+}
+
+fn counted<T: Clone>(items: &[T], active: usize, total_size: i64, verbose: bool) -> Usage<T> {
+    let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+    Usage {
+        active_count: count(active),
+        items: verbose.then(|| items.to_vec()),
+        reclaimable: 0,
+        total_count: count(items.len()),
+        total_size,
+    }
+}
+
+fn volume(name: String, size: i64, users: usize) -> Volume {
+    let ref_count = i64::try_from(users).unwrap_or(i64::MAX);
+    Volume {
+        driver: "local".to_owned(),
+        name,
+        scope: "local".to_owned(),
+        usage_data: Some(UsageData { ref_count, size }),
+        ..Volume::default()
+    }
+}
