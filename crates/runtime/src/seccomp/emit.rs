@@ -189,13 +189,17 @@ impl Code {
     fn action(&mut self, action: Action) -> Place {
         // Some room for the jump that leads there.
         const NEAR: usize = 240;
-        let known = self.returns.iter().position(|(known, _)| *known == action);
-        if let Some(at) = known.filter(|at| self.reversed.len() - self.returns[*at].1 < NEAR) {
-            return self.returns[at].1;
+        let known = self.returns.iter().find(|(known, _)| *known == action);
+        if let Some((_, place)) = known.filter(|(_, place)| self.reversed.len() - place < NEAR) {
+            return *place;
         }
+        self.new_return(action)
+    }
+
+    fn new_return(&mut self, action: Action) -> Place {
         let place = self.push(RETURN, action);
-        match known {
-            Some(at) => self.returns[at].1 = place,
+        match self.returns.iter_mut().find(|(known, _)| *known == action) {
+            Some((_, latest)) => *latest = place,
             None => self.returns.push((action, place)),
         }
         place
@@ -224,11 +228,11 @@ impl Code {
         (yes, no)
     }
 
-    /// Goes on at a place that is out of a branch's reach.
+    /// An instruction that goes on at a place out of a branch's reach; where that only returns, it returns itself.
     fn jump(&mut self, to: Place) -> Place {
         let there = self.reversed[to];
         if there.code == RETURN {
-            return self.action(there.operand);
+            return self.new_return(there.operand);
         }
         let distance = self.reversed.len() - to - 1;
         self.push(JUMP, u32::try_from(distance).expect("programs are shorter than 2^32"))

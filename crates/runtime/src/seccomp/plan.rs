@@ -71,7 +71,8 @@ pub(super) fn plan(profile: &LinuxSeccomp, native: Arch) -> Result<Plan, Error> 
     let listed = |arch: &&Arch| {
         **arch == native || profile.architectures.iter().any(|name| Arch::from_spec(*name) == Some(**arch))
     };
-    let mut tables: Vec<Table> = native.family().iter().filter(listed).map(|arch| Table::new(*arch)).collect();
+    let mut tables: Vec<Table> =
+        native.family().iter().filter(listed).map(|arch| Table::new(*arch)).collect();
     let mut checks = Vec::new();
     for rule in &profile.syscalls {
         let alternatives = alternatives(rule)?;
