@@ -3,9 +3,15 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use berth_oci::runtime::{Hook, State, Status};
 use berth_oci::{Mount, Spec};
+use rustix::process::{Signal, pidfd_send_signal};
 
-use crate::{Error, ExecProfile};
+use crate::cgroup::Cgroup;
+use crate::channel::Message;
+use crate::init::Gate;
+use crate::launch::{Launched, launch};
+use crate::{Error, ExecProfile, hooks};
 
 /// What a container is made from.
 #[derive(Debug)]
@@ -14,7 +20,7 @@ pub struct Create<'a> {
     pub id: &'a str,
     /// Its configuration.
     pub spec: &'a Spec,
-    /// Where relative paths of the configuration start from; what hooks are told.
+    /// Where relative paths of the configuration start from; what hooks are told. Absolute.
     pub bundle: &'a Path,
     /// Mounts that make the root filesystem at `root.path`, inside the container's own mount namespace; when empty,
     /// `root.path` itself is the root filesystem.
@@ -57,18 +63,17 @@ pub struct Options {
 
 /// A container whose process waits before `execve`.
 ///
-/// The process is a child of the caller, who reaps it. Dropping the value without [`start`](Self::start) leaves it
-/// waiting; [`kill`](Self::kill) ends it.
+/// The process is a child of the caller, who reaps it. It ends by itself when the value is dropped without
+/// [`start`](Self::start); [`kill`](Self::kill) cleans up after it as well.
 #[derive(Debug)]
 pub struct Created {
     /// The process, as the host numbers it.
     pub pid: i32,
-    /// The process, for `waitid`, `poll` and `pidfd_send_signal`.
-    pub pidfd: OwnedFd,
-    /// Master of the pseudo-terminal, when `process.terminal`.
+    /// Master of the pseudo-terminal, when `process.terminal`. To be taken.
     pub console: Option<OwnedFd>,
-    /// What later processes in the container need.
-    pub profile: ExecProfile,
+    launched: Launched,
+    profile: ExecProfile,
+    poststart: Vec<Hook>,
 }
 
 /// A container whose process has been executed.
@@ -80,6 +85,8 @@ pub struct Running {
     pub pidfd: OwnedFd,
     /// Master of the pseudo-terminal, when `process.terminal`.
     pub console: Option<OwnedFd>,
+    /// The container's cgroup, open.
+    pub cgroup: Option<Cgroup>,
     /// What later processes in the container need.
     pub profile: ExecProfile,
 }
@@ -91,17 +98,33 @@ pub struct Running {
 ///
 /// # Blocking
 /// Until the container's own set-up is done. The caller must have one thread only.
-pub fn create(request: Create<'_>) -> Result<Created, Error> {
-    let _ = request;
-    Err(Error::InvalidSpec("create is not there yet".to_owned()))
+pub fn create(request: &Create<'_>) -> Result<Created, Error> {
+    with_gate(request, Gate::Message)
 }
 
 /// [`create`] and [`Created::start`] without a stop between them: the fastest way to a running container.
 ///
 /// # Errors
 /// Everything in [`Error`]; nothing is left behind.
-pub fn run(request: Create<'_>) -> Result<Running, Error> {
-    create(request)?.start()
+///
+/// # Blocking
+/// Until `execve` succeeded. The caller must have one thread only.
+pub fn run(request: &Create<'_>) -> Result<Running, Error> {
+    with_gate(request, Gate::Open)?.started()
+}
+
+/// [`create`] with another gate: a FIFO is opened by a later `start`, when the caller is gone.
+pub(crate) fn with_gate(request: &Create<'_>, gate: Gate) -> Result<Created, Error> {
+    let mut launched = launch(request, gate)?;
+    let profile = ExecProfile::new(request.spec, launched.filter.take(), request.options.no_new_keyring);
+    let poststart = request.spec.hooks.as_ref().map(|hooks| hooks.poststart.clone());
+    Ok(Created {
+        pid: launched.pid,
+        console: launched.console.take(),
+        launched,
+        profile,
+        poststart: poststart.unwrap_or_default(),
+    })
 }
 
 impl Created {
@@ -110,10 +133,54 @@ impl Created {
     /// # Errors
     /// [`Error::Exec`] with the answer of `execve`, [`Error::Hook`], [`Error::Init`]; the process has been reaped and
     /// the cgroup removed.
+    ///
+    /// # Blocking
+    /// Until `execve` succeeded.
     pub fn start(self) -> Result<Running, Error> {
-        Err(Error::InvalidSpec("start is not there yet".to_owned()))
+        let told = self.launched.channel.send(&Message::Start);
+        let answer = self.launched.channel.receive();
+        match (told, answer) {
+            (_, Ok(Some(Message::Failed(error)))) => {
+                self.launched.undo();
+                Err(error)
+            }
+            (Ok(()), Ok(None)) => self.started(),
+            (Err(errno), _) | (_, Err(errno)) => {
+                self.launched.undo();
+                Err(Error::system("start the container's process", errno))
+            }
+            (Ok(()), Ok(Some(other))) => {
+                self.launched.undo();
+                Err(Error::Init { message: format!("unexpected {other:?} at the start"), errno: None })
+            }
+        }
     }
 
     /// Kills the waiting process, reaps it and removes its cgroup.
-    pub fn kill(self) {}
+    pub fn kill(self) {
+        self.launched.undo();
+    }
+
+    /// The process, for `waitid`, `poll` and `pidfd_send_signal`.
+    #[must_use]
+    pub fn pidfd(&self) -> &OwnedFd {
+        &self.launched.pidfd
+    }
+
+    /// The container's cgroup.
+    #[must_use]
+    pub fn cgroup(&self) -> Option<&Cgroup> {
+        self.launched.cgroup.as_ref()
+    }
+
+    fn started(self) -> Result<Running, Error> {
+        let state = State { status: Status::Running, ..self.launched.state.clone() };
+        if let Err(error) = hooks::run("poststart", &self.poststart, &state) {
+            let _ = pidfd_send_signal(&self.launched.pidfd, Signal::KILL);
+            self.launched.undo();
+            return Err(error);
+        }
+        let Launched { pid, pidfd, cgroup, .. } = self.launched;
+        Ok(Running { pid, pidfd, console: self.console, cgroup, profile: self.profile })
+    }
 }

@@ -16,9 +16,28 @@
 //! Not here: images, snapshots, logs, the daemon; no thread is ever made.
 
 pub mod cgroup;
+pub mod seccomp;
+
+mod capability;
+mod channel;
 mod create;
 mod error;
+#[allow(unsafe_code)] // clone
 mod exec;
+mod hooks;
+mod init;
+#[allow(unsafe_code)] // clone
+mod launch;
+mod limits;
+mod listener;
+#[allow(unsafe_code)] // unshare
+mod namespace;
+mod options;
+mod path;
+mod process;
+#[allow(unsafe_code)] // clone, for id-mapped mounts
+mod rootfs;
+mod sysctl;
 
 pub use create::{Create, Created, Options, Running, Stdio, create, run};
 pub use error::{Error, ExecFailure};

@@ -67,6 +67,17 @@ pub fn execveat(
     last_errno()
 }
 
+/// Makes descriptor `number` a copy of `fd` that survives `execve`; what `number` was before is closed.
+///
+/// For the last steps before `execve`: no value of the standard library may own `number`, or it would own the copy.
+///
+/// # Errors
+/// `EBADF` for a number beyond the limit.
+pub fn duplicate_to(fd: std::os::fd::BorrowedFd<'_>, number: i32) -> Result<(), Errno> {
+    // SAFETY: dup2 takes two numbers; who owns the second one is the caller's affair, as documented.
+    check(unsafe { libc::dup2(std::os::fd::AsRawFd::as_raw_fd(&fd), number) })
+}
+
 /// Marks every descriptor from `first` on as close-on-exec.
 ///
 /// # Errors

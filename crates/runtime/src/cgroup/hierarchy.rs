@@ -209,6 +209,18 @@ impl Hierarchies {
         }
     }
 
+    /// The hierarchies of version 1 by their directories, each with the other controllers that are on it.
+    pub(crate) fn v1_names(
+        &self,
+    ) -> impl Iterator<Item = (&'static str, impl Iterator<Item = &'static str>)> {
+        self.v1.iter().map(|hierarchy| {
+            let others = Controller::V1.iter().filter(move |(controller, name)| {
+                hierarchy.controllers.contains(*controller) && *name != hierarchy.name
+            });
+            (hierarchy.name, others.map(|(_, name)| *name))
+        })
+    }
+
     /// The index into `v1` of the hierarchy that has this controller.
     pub(super) fn position(&self, controller: Controller) -> Option<usize> {
         self.v1.iter().position(|hierarchy| hierarchy.controllers.contains(controller))

@@ -9,8 +9,9 @@ use berth_runtime::{Create, Options};
 use berth_sys::supervisor;
 use rustix::event::epoll::EventFlags;
 
-use super::container::{Container, other, refused};
+use super::container::{Container, Made, Maker, other, refused};
 use super::directory::Directory;
+use super::foreign::Foreign;
 use super::group::Group;
 use super::link::Link;
 use super::poll::{Poller, Token, Watch};
@@ -20,7 +21,7 @@ use super::{Server, Timers};
 use crate::log::Log;
 use crate::protocol::{Answer, AttachRequest, Failure, LAST_WORDS, Request, StartRequest, StartedAnswer};
 use crate::time;
-use crate::types::{LogFile, State, StdinMode, Timings};
+use crate::types::{LogFile, Runtime, State, StdinMode, Timings};
 
 /// The request to start, with all that came along.
 struct Order {
@@ -39,7 +40,7 @@ struct Parts {
 }
 
 /// A running container and what is known of it.
-struct Made {
+struct Begun {
     parts: Parts,
     container: Container,
     state: State,
@@ -110,7 +111,7 @@ fn receive(link: &mut Link) -> Option<(u32, Order)> {
 }
 
 /// Everything that can fail, in order; the caller removes the directory if it does.
-fn start(directory: &Directory, order: &mut Order, mut timings: Timings) -> Result<Made, Failure> {
+fn start(directory: &Directory, order: &mut Order, mut timings: Timings) -> Result<Begun, Failure> {
     let began = time::monotonic_nanos();
     let request = &mut order.request;
     let terminal = request.spec.process.as_ref().is_some_and(|process| process.terminal);
@@ -138,6 +139,7 @@ fn start(directory: &Directory, order: &mut Order, mut timings: Timings) -> Resu
         container.kill();
         container.group.end();
         container.group.remove(&parts.poller);
+        container.delete();
         return Err(other("cannot use the terminal", &error));
     }
     timings.start_us = micros(prepared, time::monotonic_nanos());
@@ -145,7 +147,7 @@ fn start(directory: &Directory, order: &mut Order, mut timings: Timings) -> Resu
     state.pid = container.pid;
     state.start_time = start_time(container.pid);
     state.cgroup = container.group.path();
-    Ok(Made { parts, container, state, timings })
+    Ok(Begun { parts, container, state, timings })
 }
 
 /// Socket, log, pipes, and no exit status of an earlier run.
@@ -173,20 +175,32 @@ fn prepare(
     Ok((Parts { listener, log: log.transpose()?, poller, stdio }, ends))
 }
 
-/// The network namespace is the one that came along.
+/// The network namespace is the one that came along. Another runtime is another process, so it is named by ours.
 fn join_network(spec: &mut Spec, netns: &OwnedFd) {
-    let path = format!("/proc/self/fd/{}", netns.as_raw_fd());
+    let path = format!("/proc/{}/fd/{}", std::process::id(), netns.as_raw_fd());
     let namespaces = &mut spec.linux.get_or_insert_default().namespaces;
     namespaces.retain(|namespace| namespace.kind != LinuxNamespaceType::Network);
     namespaces.push(LinuxNamespace { kind: LinuxNamespaceType::Network, path });
 }
 
-/// Creates and starts the container.
+/// Creates and starts the container; its terminal, if it has one.
 fn run(
     request: &mut StartRequest,
     ends: Ends,
     terminal: bool,
 ) -> Result<(Container, Option<OwnedFd>), Failure> {
+    let exit_file = request.exit_file.clone();
+    if let Runtime::Command { path, args, root } = std::mem::take(&mut request.runtime) {
+        let StartRequest { id, dir, spec, rootfs, .. } = request;
+        let runtime = Foreign::prepare((path, args, root), id, dir, spec, rootfs)?;
+        let Made { pid, pidfd, console } = runtime.run(ends, terminal).inspect_err(|_| runtime.delete())?;
+        let group = Group::reopen(&Group::path_of(spec));
+        let maker = Maker::Foreign(runtime);
+        return Ok((
+            Container { id: id.clone(), pid, pidfd, group, maker, exit_file, unsynced: None },
+            console,
+        ));
+    }
     let stdio = ends.into_stdio(terminal).map_err(|error| other("cannot open /dev/null", &error))?;
     let create = Create {
         id: &request.id,
@@ -197,16 +211,14 @@ fn run(
         preserve_fds: Vec::new(),
         options: Options::default(),
     };
-    let running = berth_runtime::run(create).map_err(|error| refused("create", &error))?;
+    let running = berth_runtime::run(&create).map_err(|error| refused("create", &error))?;
     let container = Container {
         id: request.id.clone(),
         pid: running.pid.cast_unsigned(),
         pidfd: running.pidfd,
-        group: Group::new(None),
-        profile: running.profile,
-        hooks: request.spec.hooks.take().filter(|hooks| !hooks.poststop.is_empty()).map(Box::new),
-        bundle: std::mem::take(&mut request.bundle),
-        exit_file: std::mem::take(&mut request.exit_file),
+        group: Group::new(running.cgroup),
+        maker: Maker::Linked(running.profile),
+        exit_file,
         unsynced: None,
     };
     Ok((container, running.console))
@@ -221,12 +233,12 @@ fn start_time(pid: u32) -> u64 {
 fn assemble(
     directory: Directory,
     signals: OwnedFd,
-    made: Made,
+    made: Begun,
     order: Order,
     mut link: Link,
     sequence: u32,
 ) -> Server {
-    let Made { parts: Parts { listener, log, poller, stdio }, container, mut state, timings } = made;
+    let Begun { parts: Parts { listener, log, poller, stdio }, container, mut state, timings } = made;
     let started = StartedAnswer {
         pid: state.pid,
         start_time: state.start_time,

@@ -4,10 +4,11 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
-use berth_oci::runtime::{Hooks, Process};
+use berth_oci::runtime::Process;
 use berth_runtime::{ExecProfile, Target};
 
 use super::directory;
+use super::foreign::Foreign;
 use super::group::Group;
 use super::stdio::Ends;
 use crate::protocol::Failure;
@@ -20,12 +21,19 @@ pub(super) struct Container {
     pub(super) pid: u32,
     pub(super) pidfd: OwnedFd,
     pub(super) group: Group,
-    pub(super) profile: ExecProfile,
-    pub(super) hooks: Option<Box<Hooks>>,
-    pub(super) bundle: PathBuf,
+    pub(super) maker: Maker,
     pub(super) exit_file: PathBuf,
     /// The exit file, until it is synced.
     pub(super) unsynced: Option<OwnedFd>,
+}
+
+/// What makes processes.
+#[derive(Debug)]
+pub(super) enum Maker {
+    /// The runtime that is linked in.
+    Linked(ExecProfile),
+    /// Another one.
+    Foreign(Foreign),
 }
 
 /// A process that was made.
@@ -39,15 +47,20 @@ pub(super) struct Made {
 impl Container {
     /// Makes another process. Streams without a pipe are `/dev/null`.
     pub(super) fn exec(&self, process: &Process, ends: Ends) -> Result<Made, Failure> {
+        let profile = match &self.maker {
+            Maker::Linked(profile) => profile,
+            Maker::Foreign(runtime) => return runtime.exec(process, ends),
+        };
         let target = Target {
             id: &self.id,
             pid: self.pid.cast_signed(),
             pidfd: self.pidfd.as_fd(),
-            profile: &self.profile,
+            cgroup: self.group.cgroup(),
+            profile,
         };
         let stdio =
             ends.into_stdio(process.terminal).map_err(|error| other("cannot open /dev/null", &error))?;
-        match berth_runtime::exec(&target, process, stdio, Vec::new()) {
+        match berth_runtime::exec(&target, process, &stdio, &[]) {
             Ok(exec) => Ok(Made { pid: exec.pid.cast_unsigned(), pidfd: exec.pidfd, console: exec.console }),
             Err(error) => Err(refused("exec", &error)),
         }
@@ -67,9 +80,12 @@ impl Container {
         }
     }
 
-    /// Runs the hooks of a container that is gone.
-    pub(super) fn run_poststop_hooks(&mut self) {
-        let Some(_hooks) = self.hooks.take() else { return };
+    /// What is left to do when the container is gone.
+    pub(super) fn delete(&mut self) {
+        match &self.maker {
+            Maker::Linked(_) => {}
+            Maker::Foreign(runtime) => runtime.delete(),
+        }
     }
 
     /// Makes the record last.

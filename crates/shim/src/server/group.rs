@@ -1,9 +1,10 @@
 //! The container's cgroup, as far as the shim needs it. A container may have none of its own.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use berth_oci::runtime::Spec;
-use berth_runtime::cgroup::{Cgroup, OomWatch};
+use berth_runtime::cgroup::{Cgroup, Hierarchies, OomWatch};
 
 use super::poll::{Poller, Token, Watch};
 
@@ -24,9 +25,20 @@ impl Group {
         Group { cgroup, oom: None, killed: 0 }
     }
 
+    /// The group that another runtime has made; none if it cannot be found there.
+    pub(super) fn reopen(path: &str) -> Group {
+        let found = Hierarchies::detect().ok().filter(|_| !path.is_empty());
+        Group::new(found.and_then(|found| Cgroup::reopen(&Arc::new(found), path).ok()))
+    }
+
     /// Where it will be; empty if the configuration names none.
     pub(super) fn path_of(spec: &Spec) -> String {
         spec.linux.as_ref().map(|linux| linux.cgroups_path.clone()).unwrap_or_default()
+    }
+
+    /// The group itself, for processes that are to be in it.
+    pub(super) fn cgroup(&self) -> Option<&Cgroup> {
+        self.cgroup.as_ref()
     }
 
     /// Its path; empty without one.

@@ -1,0 +1,111 @@
+//! Bind mounts as detached clones, and what older kernels need instead of `mount_setattr`.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use berth_sys::mount::{
+    Attributes, MOUNT_ATTR_ATIME, MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NODIRATIME,
+    MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, MOUNT_ATTR_STRICTATIME,
+};
+use rustix::fs::{StatVfsMountFlags, fstatvfs};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsPickFlags, MountFlags, MountPropagationFlags, OpenTreeFlags, fsconfig_reconfigure, fsconfig_set_flag,
+    fsconfig_set_string, fspick, mount_change, mount_remount, open_tree,
+};
+use rustix::path::Arg;
+
+use crate::options::{Bind, MountOptions};
+
+/// A copy of the mount that a path lies on, rooted at that path; `Tree` copies the mounts below as well.
+pub(crate) fn clone<Fd: AsFd, P: Arg>(dir: Fd, path: P, reach: Bind) -> Result<OwnedFd, Errno> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    if reach == Bind::Tree {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    open_tree(dir, path, flags)
+}
+
+/// The same of what a descriptor is open on.
+pub(crate) fn clone_fd<Fd: AsFd>(fd: Fd, reach: Bind) -> Result<OwnedFd, Errno> {
+    let mut flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    if reach == Bind::Tree {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    open_tree(fd, "", flags)
+}
+
+/// Before Linux 5.12: one mount at a time, by the magic link of its descriptor.
+pub(crate) fn change_classic(
+    mount: &OwnedFd,
+    recursive: bool,
+    attributes: Attributes<'_>,
+) -> Result<(), Errno> {
+    if attributes.userns.is_some() {
+        return Err(Errno::NOSYS);
+    }
+    let path = format!("/proc/self/fd/{}", mount.as_raw_fd());
+    if attributes.propagation != 0 {
+        let mut flags = MountPropagationFlags::from_bits_retain(attributes.propagation as u32);
+        if recursive {
+            flags |= MountPropagationFlags::REC;
+        }
+        mount_change(path.as_str(), flags)?;
+    }
+    if attributes.set == 0 && attributes.clear == 0 {
+        return Ok(());
+    }
+    if recursive {
+        // A tree can only be changed as one by the newer call: half of it would be a promise not kept.
+        return Err(Errno::NOSYS);
+    }
+    let flags = (current(mount)? & !to_flags(attributes.clear)) | to_flags(attributes.set);
+    mount_remount(path.as_str(), flags | MountFlags::BIND, c"")
+}
+
+const TABLE: [(u64, MountFlags, StatVfsMountFlags); 7] = [
+    (MOUNT_ATTR_RDONLY, MountFlags::RDONLY, StatVfsMountFlags::RDONLY),
+    (MOUNT_ATTR_NOSUID, MountFlags::NOSUID, StatVfsMountFlags::NOSUID),
+    (MOUNT_ATTR_NODEV, MountFlags::NODEV, StatVfsMountFlags::NODEV),
+    (MOUNT_ATTR_NOEXEC, MountFlags::NOEXEC, StatVfsMountFlags::NOEXEC),
+    (MOUNT_ATTR_NOATIME, MountFlags::NOATIME, StatVfsMountFlags::NOATIME),
+    (MOUNT_ATTR_NODIRATIME, MountFlags::NODIRATIME, StatVfsMountFlags::NODIRATIME),
+    (0, MountFlags::RELATIME, StatVfsMountFlags::RELATIME),
+];
+
+fn to_flags(attributes: u64) -> MountFlags {
+    let mut flags = MountFlags::empty();
+    if attributes & MOUNT_ATTR_ATIME == MOUNT_ATTR_ATIME {
+        flags |= MountFlags::NOATIME | MountFlags::RELATIME | MountFlags::STRICTATIME;
+    } else if attributes & MOUNT_ATTR_STRICTATIME != 0 {
+        flags |= MountFlags::STRICTATIME;
+    }
+    TABLE
+        .iter()
+        .filter(|(attribute, ..)| attributes & attribute != 0)
+        .fold(flags, |flags, (_, flag, _)| flags | *flag)
+}
+
+/// A remount says all flags anew: those that are to stay have to be known.
+fn current(mount: &OwnedFd) -> Result<MountFlags, Errno> {
+    let now = fstatvfs(mount)?.f_flag;
+    Ok(TABLE
+        .iter()
+        .filter(|(_, _, flag)| now.contains(*flag))
+        .fold(MountFlags::empty(), |flags, (_, flag, _)| flags | *flag))
+}
+
+/// Changes the options of a mounted file system.
+pub(crate) fn reconfigure(mount: &OwnedFd, options: &MountOptions<'_>) -> Result<(), Errno> {
+    let context = fspick(mount.as_fd(), "", FsPickFlags::FSPICK_CLOEXEC | FsPickFlags::FSPICK_EMPTY_PATH)?;
+    for flag in &options.superblock {
+        fsconfig_set_flag(context.as_fd(), *flag)?;
+    }
+    for option in &options.data {
+        match option.split_once('=') {
+            Some((key, value)) => fsconfig_set_string(context.as_fd(), key, value)?,
+            None => fsconfig_set_flag(context.as_fd(), *option)?,
+        }
+    }
+    fsconfig_reconfigure(context.as_fd())
+}
