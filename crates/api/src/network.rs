@@ -59,14 +59,14 @@ pub const INSPECT_CHANGES: &[Change] = &[
 
 /// Differences of `GET /networks`.
 pub const LIST_CHANGES: &[Change] = &[
-    Change {
-        before: 52,
-        apply: |list| {
-            each(list, |network| network.insert_before("Options", "Containers", Node::Object(Vec::new())))
-        },
-    },
+    Change { before: 52, apply: |list| each(list, add_containers) },
     Change { before: 48, apply: |list| each(list, |network| network.remove("EnableIPv4")) },
 ];
+
+/// Lists had the containers of networks, always empty.
+fn add_containers(network: &mut Node) {
+    network.insert_before("Options", "Containers", Node::Object(Vec::new()));
+}
 
 /// The addresses of a network.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -30,10 +30,13 @@ pub(crate) enum Answer {
     Hijack(Hijack),
 }
 
+/// The life of a stream.
+type Run = Box<dyn FnOnce(Connection) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
+
 /// What happens on a connection that is no longer HTTP.
 pub(crate) struct Hijack {
     pub(crate) content_type: &'static str,
-    pub(crate) run: Box<dyn FnOnce(Connection) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>,
+    pub(crate) run: Run,
 }
 
 impl Answer {
@@ -60,7 +63,11 @@ impl Answer {
     }
 
     /// 200 and JSON in the shape of an API version.
-    pub(crate) fn json_for<T: Serialize + ?Sized>(value: &T, version: Version, changes: &[Change]) -> Result<Self, Error> {
+    pub(crate) fn json_for<T: Serialize + ?Sized>(
+        value: &T,
+        version: Version,
+        changes: &[Change],
+    ) -> Result<Self, Error> {
         let mut text = version::to_vec(value, version, changes)?;
         text.push(b'\n');
         Ok(Self::whole(StatusCode::OK, Some("application/json"), text.into()))
@@ -72,7 +79,8 @@ impl Answer {
             return Self::status(error.status);
         }
         let body = berth_api::ErrorResponse { message: error.message.clone() };
-        Self::json_with(error.status, &body).unwrap_or_else(|_| Self::status(StatusCode::INTERNAL_SERVER_ERROR))
+        Self::json_with(error.status, &body)
+            .unwrap_or_else(|_| Self::status(StatusCode::INTERNAL_SERVER_ERROR))
     }
 
     /// 200 and bytes that are produced as they are sent.
@@ -101,7 +109,10 @@ impl Answer {
     }
 
     /// A connection that becomes a stream.
-    pub(crate) fn hijack<F>(content_type: &'static str, run: impl FnOnce(Connection) -> F + Send + 'static) -> Self
+    pub(crate) fn hijack<F>(
+        content_type: &'static str,
+        run: impl FnOnce(Connection) -> F + Send + 'static,
+    ) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
     {

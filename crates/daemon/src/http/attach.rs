@@ -51,11 +51,24 @@ pub(crate) async fn run(mut client: Stream, attached: Attached, input: Input) ->
 async fn run_live(client: Stream, process: UnixStream, input: Input) -> End {
     let (mut from_client, mut to_client) = client.into_split();
     let (from_process, to_process) = process.into_split();
-    let output = copy_output(from_process, &mut to_client);
+    let end = copy_both(&mut from_client, &mut to_client, from_process, to_process, input).await;
+    let _ = to_client.shutdown().await; // the client may be gone already
+    tokio::spawn(linger(from_client, to_client));
+    end
+}
+
+async fn copy_both(
+    from_client: &mut Reader,
+    to_client: &mut Writer,
+    from_process: OwnedReadHalf,
+    to_process: OwnedWriteHalf,
+    input: Input,
+) -> End {
+    let output = copy_output(from_process, to_client);
     tokio::pin!(output);
     let after = tokio::select! {
         () = &mut output => return End::Closed,
-        after = copy_input(&mut from_client, to_process, input) => after,
+        after = copy_input(from_client, to_process, input) => after,
     };
     match after {
         AfterInput::Detached => End::Detached,
@@ -64,11 +77,18 @@ async fn run_live(client: Stream, process: UnixStream, input: Input) -> End {
         AfterInput::OutputGoesOn(_to_process) => {
             tokio::select! {
                 () = output => {}
-                () = gone(&from_client) => {}
+                () = gone(from_client) => {}
             }
             End::Closed
         }
     }
+}
+
+/// Takes what the client still sends until it has seen the end. A socket that is closed with bytes unread resets its
+/// peer, which then reports an error although it has everything.
+async fn linger(mut from_client: Reader, _to_client: Writer) {
+    let mut sink = tokio::io::sink();
+    let _ = tokio::time::timeout(LOOK_AFTER, tokio::io::copy(&mut from_client, &mut sink)).await;
 }
 
 /// Waits until a client that has stopped writing has gone altogether. Writing to it would tell, but a silent process
@@ -129,5 +149,97 @@ async fn copy_input(from: &mut Reader, mut to: OwnedWriteHalf, input: Input) -> 
         if detached {
             return AfterInput::Detached;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::stream::Socket;
+
+    /// A client, a process, and the pump between them.
+    struct Pumped {
+        client: UnixStream,
+        process: UnixStream,
+        end: tokio::task::JoinHandle<End>,
+    }
+
+    fn pump(input: Input) -> Pumped {
+        let (client, ours) = UnixStream::pair().unwrap();
+        let (process, theirs) = UnixStream::pair().unwrap();
+        let attached = Attached { tty: input.detach_keys.is_some(), logs: None, stream: Some(theirs) };
+        let end = tokio::spawn(run(Stream::new(Socket::Unix(ours)), attached, input));
+        Pumped { client, process, end }
+    }
+
+    fn input(attached: bool, closes: bool, keys: Option<&str>) -> Input {
+        Input { attached, closes, detach_keys: keys.map(|keys| DetachKeys::parse(keys).unwrap()) }
+    }
+
+    async fn rest(stream: &mut UnixStream) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).await.unwrap();
+        bytes
+    }
+
+    #[tokio::test]
+    async fn output_goes_on_after_the_input_has_ended() {
+        let Pumped { mut client, mut process, end } = pump(input(true, true, None));
+        client.write_all(b"in").await.unwrap();
+        client.shutdown().await.unwrap();
+        assert_eq!(rest(&mut process).await, b"in");
+        process.write_all(b"out").await.unwrap();
+        drop(process);
+        assert_eq!(rest(&mut client).await, b"out");
+        assert_eq!(end.await.unwrap(), End::Closed);
+    }
+
+    #[tokio::test]
+    async fn the_end_of_input_that_is_not_the_processs_ends_the_attachment_only() {
+        let Pumped { mut client, mut process, end } = pump(input(true, false, None));
+        client.write_all(b"in").await.unwrap();
+        client.shutdown().await.unwrap();
+        assert_eq!(end.await.unwrap(), End::Closed);
+        assert_eq!(rest(&mut process).await, b"in");
+    }
+
+    #[tokio::test]
+    async fn a_client_without_input_may_stop_writing_at_once() {
+        let Pumped { mut client, mut process, end } = pump(input(false, false, None));
+        client.write_all(b"is dropped").await.unwrap();
+        client.shutdown().await.unwrap();
+        process.write_all(b"out").await.unwrap();
+        drop(process);
+        assert_eq!(rest(&mut client).await, b"out");
+        assert_eq!(end.await.unwrap(), End::Closed);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_is_gone_is_noticed_although_the_process_is_silent() {
+        let Pumped { client, process, end } = pump(input(false, false, None));
+        drop(client);
+        assert_eq!(end.await.unwrap(), End::Closed);
+        drop(process);
+    }
+
+    #[tokio::test]
+    async fn detach_keys_end_the_attachment_and_do_not_reach_the_process() {
+        let Pumped { mut client, mut process, end } = pump(input(true, false, Some("")));
+        client.write_all(b"ls\x10\x11").await.unwrap();
+        assert_eq!(end.await.unwrap(), End::Detached);
+        assert_eq!(rest(&mut process).await, b"ls");
+        assert_eq!(rest(&mut client).await, b"");
+    }
+
+    #[tokio::test]
+    async fn a_process_that_closes_its_input_still_writes() {
+        let Pumped { mut client, process, end } = pump(input(true, true, None));
+        let (from, mut to) = process.into_split();
+        drop(from);
+        client.write_all(b"nobody reads").await.unwrap();
+        to.write_all(b"out").await.unwrap();
+        drop(to);
+        assert_eq!(rest(&mut client).await, b"out");
+        assert_eq!(end.await.unwrap(), End::Closed);
     }
 }

@@ -70,7 +70,11 @@ pub(crate) struct BodyReader {
 }
 
 impl AsyncRead for BodyReader {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         loop {
             if !self.ahead.is_empty() {
                 let size = self.ahead.len().min(into.remaining());
@@ -82,7 +86,9 @@ impl AsyncRead for BodyReader {
             match std::task::ready!(Pin::new(body).poll_frame(context)) {
                 None => self.body = None,
                 Some(Ok(frame)) => self.ahead = frame.into_data().unwrap_or_default(),
-                Some(Err(error)) => return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, error))),
+                Some(Err(error)) => {
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, error)));
+                }
             }
         }
     }
@@ -115,7 +121,9 @@ impl HttpBody for Body {
         match self.get_mut() {
             Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Self::Stream(stream) => stream.as_mut().poll_next(context).map(|next| next.map(|item| item.map(Frame::data))),
+            Self::Stream(stream) => {
+                stream.as_mut().poll_next(context).map(|next| next.map(|item| item.map(Frame::data)))
+            }
         }
     }
 
@@ -130,4 +138,3 @@ impl HttpBody for Body {
         }
     }
 }
-

@@ -42,14 +42,16 @@ impl Call {
     }
 
     fn take_json(&mut self) -> Result<RequestBody, Error> {
-        let value = self.headers.get(header::CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()));
+        let value =
+            self.headers.get(header::CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()));
         match value {
             None if self.body.is_empty() => {}
             None => return Err(Error::invalid("malformed Content-Type header (): mime: no media type")),
             Some(value) => {
                 let kind = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
                 if kind != "application/json" {
-                    let message = format!("unsupported Content-Type header ({value}): must be 'application/json'");
+                    let message =
+                        format!("unsupported Content-Type header ({value}): must be 'application/json'");
                     return Err(Error::invalid(message));
                 }
             }

@@ -31,7 +31,7 @@ use tokio::net::UnixStream;
 use super::answer::{Answer, Hijack};
 use super::body::{Body, RequestBody};
 use super::router;
-use super::server::Server;
+use super::server::{Server, ended};
 use super::stream::{Socket, Stream};
 
 /// The longest head of a request: Go's limit is a megabyte, hyper's and ours are lower.
@@ -106,7 +106,9 @@ fn looks_like(bytes: &[u8]) -> Look {
     let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else { return Look::TooShort };
     let target = bytes[POST.len()..end].split(|byte| *byte == b' ').next().unwrap_or_default();
     let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
-    if !(path.ends_with(b"/attach") || path.ends_with(b"/start") && path.windows(6).any(|part| part == b"/exec/")) {
+    if !(path.ends_with(b"/attach")
+        || path.ends_with(b"/start") && path.windows(6).any(|part| part == b"/exec/"))
+    {
         return Look::Other;
     }
     match bytes.windows(4).position(|part| part == b"\r\n\r\n") {
@@ -131,7 +133,8 @@ async fn serve_direct(server: &Arc<Server>, mut stream: Stream, mut buffer: Byte
     let body = buffer.split_to(request.length).freeze();
     let upgrade = request.headers.contains_key(header::UPGRADE);
     let answer =
-        router::answer(server, &Method::POST, &request.target, request.headers, RequestBody::Read(body)).await;
+        router::answer(server, &Method::POST, &request.target, request.headers, RequestBody::Read(body))
+            .await;
     let mut stream = stream.unread(buffer.freeze());
     match answer {
         (Answer::Hijack(hijack), headers) => {
@@ -209,7 +212,8 @@ fn whole_response(response: Response<Body>, common: &HeaderMap) -> Vec<u8> {
         Body::Stream(_) => Bytes::new(), // no handler of such a request answers with a stream of its own
     };
     let reason = parts.status.canonical_reason().unwrap_or_default();
-    let mut text = format!("HTTP/1.1 {} {reason}\r\nConnection: close\r\n", parts.status.as_u16()).into_bytes();
+    let mut text =
+        format!("HTTP/1.1 {} {reason}\r\nConnection: close\r\n", parts.status.as_u16()).into_bytes();
     write_headers(&mut text, common);
     write_headers(&mut text, &parts.headers);
     text.extend_from_slice(format!("Content-Length: {}\r\n\r\n", body.len()).as_bytes());
@@ -249,7 +253,7 @@ async fn serve_hyper(server: Arc<Server>, stream: Stream) {
     tokio::select! {
         // An error is a client that is gone or speaks no HTTP; hyper has answered what can be answered.
         _ = connection.as_mut() => return,
-        () = async { let _ = shutdown.wait_for(|down| *down).await; } => {}
+        () = ended(&mut shutdown) => {}
     }
     connection.as_mut().graceful_shutdown();
     let _ = connection.await;
@@ -331,7 +335,12 @@ mod tests {
         let stream = |text: &str| check(text, Look::Stream { head: text.len() });
         stream("POST /v1.24/containers/abc/attach?stream=1&stdin=1 HTTP/1.1\r\nHost: x\r\n\r\n");
         stream("POST /exec/abc/start HTTP/1.1\r\nHost: x\r\n\r\n");
-        for other in ["GET /x HTTP/1.1\r\n", "G", "POST /containers/abc/start HTTP/1.1\r\n\r\n", "POST /containers/create HTTP/1.1\r\n"] {
+        for other in [
+            "GET /x HTTP/1.1\r\n",
+            "G",
+            "POST /containers/abc/start HTTP/1.1\r\n\r\n",
+            "POST /containers/create HTTP/1.1\r\n",
+        ] {
             check(other, Look::Other);
         }
         for short in ["P", "POST", "POST /containers/a", "POST /exec/a/start HTTP/1.1\r\nHost: x\r\n"] {
@@ -341,7 +350,8 @@ mod tests {
 
     #[test]
     fn a_head_that_could_be_read_in_two_ways_is_left_to_hyper() {
-        let parse = |fields: &str| Head::parse(format!("POST /exec/a/start HTTP/1.1\r\n{fields}\r\n").as_bytes());
+        let parse =
+            |fields: &str| Head::parse(format!("POST /exec/a/start HTTP/1.1\r\n{fields}\r\n").as_bytes());
         assert_eq!(parse("").unwrap().length, 0);
         assert_eq!(parse("Content-Length: 12\r\n").unwrap().length, 12);
         for fields in [
@@ -360,7 +370,10 @@ mod tests {
 
     #[test]
     fn headers_are_written_as_go_writes_them() {
-        let headers = HeaderMap::from_iter([(HeaderName::from_static("api-version"), HeaderValue::from_static("1.52"))]);
+        let headers = HeaderMap::from_iter([(
+            HeaderName::from_static("api-version"),
+            HeaderValue::from_static("1.52"),
+        )]);
         let mut text = Vec::new();
         write_headers(&mut text, &headers);
         assert_eq!(text, b"Api-Version: 1.52\r\n");

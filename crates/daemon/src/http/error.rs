@@ -34,11 +34,12 @@ impl Error {
 
     /// A parameter that should be a number is none.
     pub(crate) fn bad_number(value: &str) -> Self {
-        let why = if !value.is_empty() && value.trim_start_matches('-').bytes().all(|byte| byte.is_ascii_digit()) {
-            "value out of range"
-        } else {
-            "invalid syntax"
-        };
+        let why =
+            if !value.is_empty() && value.trim_start_matches('-').bytes().all(|byte| byte.is_ascii_digit()) {
+                "value out of range"
+            } else {
+                "invalid syntax"
+            };
         Self::invalid(format!("strconv.Atoi: parsing {value:?}: {why}"))
     }
 }

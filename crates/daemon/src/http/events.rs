@@ -30,7 +30,9 @@ impl Form {
             return Self::Json;
         }
         let accepts = call.headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
-        let kinds = accepts.flat_map(|value| value.split(',')).map(|kind| kind.split(';').next().unwrap_or_default().trim());
+        let kinds = accepts
+            .flat_map(|value| value.split(','))
+            .map(|kind| kind.split(';').next().unwrap_or_default().trim());
         for kind in kinds {
             match kind {
                 "application/x-ndjson" => return Self::NdJson,
@@ -56,9 +58,11 @@ pub(crate) async fn events(server: Arc<Server>, call: Call) -> Result<Answer, Er
     if let (Some(since), Some(until)) = (since, until)
         && until < since
     {
-        return Err(Error::invalid("`since` time (%s) cannot be after `until` time (%s)"
-            .replacen("%s", call.query.text("since"), 1)
-            .replacen("%s", call.query.text("until"), 1)));
+        return Err(Error::invalid(
+            "`since` time (%s) cannot be after `until` time (%s)"
+                .replacen("%s", call.query.text("since"), 1)
+                .replacen("%s", call.query.text("until"), 1),
+        ));
     }
     let request = EventsRequest { since, until, filters: call.query.filters()? };
     let form = Form::negotiate(&call);

@@ -79,7 +79,8 @@ pub(crate) async fn start(server: Arc<Server>, mut call: Call) -> Result<Answer,
         }
     };
     let keys = exec.config.detach_keys.as_deref().unwrap_or_default();
-    let detach_keys = if exec.config.tty && exec.config.attach_stdin { DetachKeys::parse(keys).ok() } else { None };
+    let detach_keys =
+        if exec.config.tty && exec.config.attach_stdin { DetachKeys::parse(keys).ok() } else { None };
     let input = Input { attached: exec.config.attach_stdin, closes: !exec.config.tty, detach_keys };
     Ok(Answer::hijack(content_type, move |client| async move {
         attach::run(client, attached, input).await;
@@ -109,9 +110,11 @@ pub(crate) async fn resize(server: Arc<Server>, call: Call) -> Result<Answer, Er
 /// `GET /exec/{id}/json`
 pub(crate) async fn inspect(server: Arc<Server>, call: Call) -> Result<Answer, Error> {
     let exec = server.engine.exec(&call.name)?;
-    let (entrypoint, arguments) = exec.config.command.split_first().map_or((String::new(), Vec::new()), |(first, rest)| {
-        (first.clone(), rest.to_vec())
-    });
+    let (entrypoint, arguments) = exec
+        .config
+        .command
+        .split_first()
+        .map_or((String::new(), Vec::new()), |(first, rest)| (first.clone(), rest.to_vec()));
     Answer::json(&Inspect {
         id: exec.id,
         running: exec.running,

@@ -69,7 +69,8 @@ impl Query {
 
     /// The `filters` parameter in either of its forms.
     pub(crate) fn filters(&self) -> Result<berth_engine::Filters, Error> {
-        let filters = berth_api::filters::parse(self.text("filters")).map_err(|error| Error::invalid(error.to_string()))?;
+        let filters = berth_api::filters::parse(self.text("filters"))
+            .map_err(|error| Error::invalid(error.to_string()))?;
         Ok(berth_engine::Filters(filters))
     }
 }

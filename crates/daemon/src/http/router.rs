@@ -108,7 +108,10 @@ fn finish(handling: Handling) -> Handling {
     let task = tokio::spawn(handling);
     Box::pin(async move {
         task.await.unwrap_or_else(|error| {
-            Err(Error::new(StatusCode::INTERNAL_SERVER_ERROR, format!("the request's handler failed: {error}")))
+            Err(Error::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                format!("the request's handler failed: {error}"),
+            ))
         })
     })
 }
@@ -149,28 +152,37 @@ fn negotiate(text: Option<&str>) -> Result<Version, Error> {
 mod tests {
     use super::*;
 
-    fn found(method: Method, path: &str) -> Option<(String, &str)> {
-        find(&method, path).map(|(route, name)| (format!("{}{}", route.before, route.after.map_or(String::new(), |after| format!("{{}}{after}"))), name))
+    fn found<'p>(method: &Method, path: &'p str) -> Option<(String, &'p str)> {
+        find(method, path).map(|(route, name)| {
+            (
+                format!(
+                    "{}{}",
+                    route.before,
+                    route.after.map_or(String::new(), |after| format!("{{}}{after}"))
+                ),
+                name,
+            )
+        })
     }
 
-    fn check(method: Method, path: &'static str, route: &str, name: &str) {
+    fn check(method: &Method, path: &'static str, route: &str, name: &str) {
         assert_eq!(found(method, path), Some((route.to_owned(), name)), "{path}");
     }
 
     #[test]
     fn paths_find_their_routes() {
-        check(Method::GET, "/containers/json", "/containers/json", "");
-        check(Method::GET, "/containers/abc/json", "/containers/{}/json", "abc");
-        check(Method::POST, "/containers/create", "/containers/create", "");
-        check(Method::POST, "/containers/prune", "/containers/prune", "");
-        check(Method::POST, "/containers/abc/start", "/containers/{}/start", "abc");
-        check(Method::DELETE, "/containers/abc", "/containers/{}", "abc");
-        check(Method::GET, "/images/reg.io:5000/a/b:c/json", "/images/{}/json", "reg.io:5000/a/b:c");
-        check(Method::GET, "/images/json", "/images/json", "");
-        check(Method::GET, "/images/get", "/images/get", "");
-        check(Method::GET, "/images/a/b/get", "/images/{}/get", "a/b");
-        check(Method::DELETE, "/images/a/b:c", "/images/{}", "a/b:c");
-        check(Method::HEAD, "/_ping", "/_ping", "");
+        check(&Method::GET, "/containers/json", "/containers/json", "");
+        check(&Method::GET, "/containers/abc/json", "/containers/{}/json", "abc");
+        check(&Method::POST, "/containers/create", "/containers/create", "");
+        check(&Method::POST, "/containers/prune", "/containers/prune", "");
+        check(&Method::POST, "/containers/abc/start", "/containers/{}/start", "abc");
+        check(&Method::DELETE, "/containers/abc", "/containers/{}", "abc");
+        check(&Method::GET, "/images/reg.io:5000/a/b:c/json", "/images/{}/json", "reg.io:5000/a/b:c");
+        check(&Method::GET, "/images/json", "/images/json", "");
+        check(&Method::GET, "/images/get", "/images/get", "");
+        check(&Method::GET, "/images/a/b/get", "/images/{}/get", "a/b");
+        check(&Method::DELETE, "/images/a/b:c", "/images/{}", "a/b:c");
+        check(&Method::HEAD, "/_ping", "/_ping", "");
         for (method, path) in [
             (Method::GET, "/"),
             (Method::GET, ""),
@@ -180,7 +192,7 @@ mod tests {
             (Method::PUT, "/containers/create"),
             (Method::DELETE, "/containers/"),
         ] {
-            assert_eq!(found(method, path), None, "{path}");
+            assert_eq!(found(&method, path), None, "{path}");
         }
     }
 

@@ -62,7 +62,7 @@ pub(crate) async fn serve(server: Arc<Server>, listener: Listener) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
-            _ = shutdown.wait_for(|down| *down) => break,
+            () = ended(&mut shutdown) => break,
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
             accepted = listener.accept() => match accepted {
                 Ok(socket) => {
@@ -78,4 +78,10 @@ pub(crate) async fn serve(server: Arc<Server>, listener: Listener) {
     }
     drop(listener);
     let _ = tokio::time::timeout(DRAIN, async { while connections.join_next().await.is_some() {} }).await;
+}
+
+/// Waits for the shutdown.
+pub(crate) async fn ended(shutdown: &mut watch::Receiver<bool>) {
+    // An error means that the sender is gone, and with it the daemon.
+    let _ = shutdown.wait_for(|down| *down).await;
 }

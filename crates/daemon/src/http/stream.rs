@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::{TcpStream, UnixStream, tcp, unix};
 
 /// A connection, and bytes that were read from it already.
@@ -29,11 +29,8 @@ impl Stream {
 
     /// Puts bytes in front of what is read next.
     pub(crate) fn unread(mut self, bytes: Bytes) -> Self {
-        self.ahead = if self.ahead.is_empty() {
-            bytes
-        } else {
-            [bytes.as_ref(), self.ahead.as_ref()].concat().into()
-        };
+        self.ahead =
+            if self.ahead.is_empty() { bytes } else { [bytes.as_ref(), self.ahead.as_ref()].concat().into() };
         self
     }
 
@@ -79,14 +76,18 @@ impl Reader {
     /// Only a unix socket tells; over TCP a peer is gone when writing to it fails.
     pub(crate) async fn is_abandoned(&self) -> bool {
         match &self.half {
-            ReadHalf::Unix(half) => half.ready(Interest::WRITABLE).await.is_ok_and(|ready| ready.is_write_closed()),
+            ReadHalf::Unix(half) => half.ready(Interest::WRITABLE).await.is_ok_and(Ready::is_write_closed),
             ReadHalf::Tcp(_) => false,
         }
     }
 }
 
 impl AsyncRead for Reader {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if !self.ahead.is_empty() {
             take_ahead(&mut self.ahead, into);
             return Poll::Ready(Ok(()));
@@ -125,7 +126,11 @@ fn take_ahead(ahead: &mut Bytes, into: &mut ReadBuf<'_>) {
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if !self.ahead.is_empty() {
             take_ahead(&mut self.ahead, into);
             return Poll::Ready(Ok(()));
@@ -138,7 +143,11 @@ impl AsyncRead for Stream {
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        from: &[u8],
+    ) -> Poll<io::Result<usize>> {
         match &mut self.socket {
             Socket::Unix(socket) => Pin::new(socket).poll_write(context, from),
             Socket::Tcp(socket) => Pin::new(socket).poll_write(context, from),

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use berth_api::container::{Empty, Map};
 use berth_api::system::{
-    self as api, Component, DiskUsage, FirewallInfo, IndexConfig, Info, Plugins, RegistryConfig, Usage, VersionResponse,
+    self as api, Component, DiskUsage, FirewallInfo, IndexConfig, Info, Plugins, RegistryConfig, Usage,
+    VersionResponse,
 };
 use berth_api::version::Version;
 use berth_api::volume::{UsageData, Volume};
@@ -198,12 +199,20 @@ struct Wanted {
     build_cache: bool,
 }
 
-fn render_usage(server: &Server, usage: EngineUsage, wanted: Wanted, verbose: bool) -> Result<DiskUsage, Error> {
+fn render_usage(
+    server: &Server,
+    usage: EngineUsage,
+    wanted: Wanted,
+    verbose: bool,
+) -> Result<DiskUsage, Error> {
     let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
     let mut answer = DiskUsage::default();
     if wanted.images {
         let images: Vec<_> = usage.images.iter().map(images::list::summary).collect();
-        let used = images.iter().filter(|image| image.containers > 0).map(|image| image.size - image.shared_size.max(0));
+        let used = images
+            .iter()
+            .filter(|image| image.containers > 0)
+            .map(|image| image.size - image.shared_size.max(0));
         let total = signed(usage.layers_size);
         let active = images.iter().filter(|image| image.containers > 0).count();
         answer.image_usage = Some(Usage {
@@ -217,9 +226,13 @@ fn render_usage(server: &Server, usage: EngineUsage, wanted: Wanted, verbose: bo
         let all = ListOptions { all: true, ..ListOptions::default() };
         let mut sizes: std::collections::HashMap<_, _> = usage.containers.into_iter().collect();
         let list = server.engine.container_list(&all)?;
-        let (active, idle): (Vec<_>, Vec<_>) = list.iter().partition(|container| container.state.status.is_running());
+        let (active, idle): (Vec<_>, Vec<_>) =
+            list.iter().partition(|container| container.state.status.is_running());
         let writable = |list: &[&Arc<berth_engine::Container>]| {
-            list.iter().filter_map(|container| sizes.get(&container.record.id)).map(|size| signed(size.writable)).sum()
+            list.iter()
+                .filter_map(|container| sizes.get(&container.record.id))
+                .map(|size| signed(size.writable))
+                .sum()
         };
         let (reclaimable, used): (i64, i64) = (writable(&idle), writable(&active));
         let summaries: Vec<_> = list
@@ -231,13 +244,15 @@ fn render_usage(server: &Server, usage: EngineUsage, wanted: Wanted, verbose: bo
         answer.containers = (!verbose).then_some(summaries);
     }
     if wanted.volumes {
-        let volumes: Vec<_> = usage.volumes.into_iter().map(|(name, size, users)| volume(name, signed(size), users)).collect();
+        let volumes: Vec<_> =
+            usage.volumes.into_iter().map(|(name, size, users)| volume(name, signed(size), users)).collect();
         let size = |volume: &Volume| volume.usage_data.as_ref().map_or(0, |usage| usage.size);
         let is_used = |volume: &&Volume| volume.usage_data.as_ref().is_some_and(|usage| usage.ref_count > 0);
         let total = volumes.iter().map(size).sum();
         let used: i64 = volumes.iter().filter(is_used).map(size).sum();
         let active = volumes.iter().filter(is_used).count();
-        answer.volume_usage = Some(Usage { reclaimable: total - used, ..counted(&volumes, active, total, verbose) });
+        answer.volume_usage =
+            Some(Usage { reclaimable: total - used, ..counted(&volumes, active, total, verbose) });
         answer.volumes = (!verbose).then_some(volumes);
     }
     if wanted.build_cache {

@@ -15,8 +15,8 @@ use super::logs::stream_type;
 pub(crate) async fn attach(server: Arc<Server>, call: Call) -> Result<Answer, Error> {
     let query = &call.query;
     let keys = query.text("detachKeys");
-    let detach_keys =
-        DetachKeys::parse(keys).map_err(|_| Error::invalid(format!("Invalid detach keys ({keys}) provided")))?;
+    let detach_keys = DetachKeys::parse(keys)
+        .map_err(|_| Error::invalid(format!("Invalid detach keys ({keys}) provided")))?;
     let container = server.engine.container(&call.name)?;
     let config = &container.record.config;
     let options = AttachOptions {

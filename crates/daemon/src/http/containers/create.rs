@@ -35,7 +35,8 @@ pub(crate) async fn create(server: Arc<Server>, mut call: Call) -> Result<Answer
 /// Docker takes a body that sets no field of the configuration for none at all.
 fn says_anything(body: &Node) -> bool {
     let Node::Object(entries) = body else { return *body != Node::Null };
-    let beside = |key: &str| key.eq_ignore_ascii_case("HostConfig") || key.eq_ignore_ascii_case("NetworkingConfig");
+    let beside =
+        |key: &str| key.eq_ignore_ascii_case("HostConfig") || key.eq_ignore_ascii_case("NetworkingConfig");
     entries.iter().any(|(key, value)| !beside(key) && *value != Node::Null)
 }
 
@@ -74,6 +75,9 @@ mod tests {
     fn a_body_of_another_type_is_refused_with_docker_s_text() {
         let error = read(&Node::parse(b"[]").unwrap()).unwrap_err();
         assert_eq!(error.status, StatusCode::BAD_REQUEST);
-        assert!(error.message.starts_with("invalid JSON: json: cannot unmarshal array into Go value"), "{error}");
+        assert!(
+            error.message.starts_with("invalid JSON: json: cannot unmarshal array into Go value"),
+            "{error}"
+        );
     }
 }

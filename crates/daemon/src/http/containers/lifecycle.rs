@@ -16,12 +16,16 @@ type Outcome = Result<Answer, Error>;
 pub(crate) async fn start(server: Arc<Server>, mut call: Call) -> Outcome {
     // Before API 1.24 a configuration could be sent here; clients that still send one mean nothing by it.
     if !call.body.is_empty() && call.version.is_before(24) {
-        return Err(Error::invalid("starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24"));
+        return Err(Error::invalid(
+            "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24",
+        ));
     }
     if !call.body.is_empty() {
         let body = call.take_body().read().await?;
         if body.len() > 7 {
-            return Err(Error::invalid("starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24"));
+            return Err(Error::invalid(
+                "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24",
+            ));
         }
     }
     if let Some(keys) = call.query.some("detachKeys") {
@@ -72,13 +76,17 @@ pub(crate) async fn update(server: Arc<Server>, mut call: Call) -> Outcome {
     let request: UpdateRequest = call.json_or_default().await?;
     let restart_policy = (!request.restart_policy.name.is_empty()).then_some(request.restart_policy);
     let resources = HostConfig { resources: request.resources, ..HostConfig::default() };
-    let warnings = server.engine.container_update(&call.name, UpdateContainer { resources, restart_policy }).await?;
+    let warnings =
+        server.engine.container_update(&call.name, UpdateContainer { resources, restart_policy }).await?;
     Answer::json(&UpdateResponse { warnings: (!warnings.is_empty()).then_some(warnings) })
 }
 
 pub(crate) async fn remove(server: Arc<Server>, call: Call) -> Outcome {
-    let options =
-        RemoveOptions { force: call.query.flag("force"), volumes: call.query.flag("v"), link: call.query.flag("link") };
+    let options = RemoveOptions {
+        force: call.query.flag("force"),
+        volumes: call.query.flag("v"),
+        link: call.query.flag("link"),
+    };
     server.engine.container_remove(&call.name, options).await?;
     Ok(Answer::no_content())
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use berth_api::container::{
-    EndpointSettings, HealthSummary, HostConfigSummary, LIST_CHANGES, Map, MountPoint, NetworkSettingsSummary, Port,
-    PortMap, PortSummary, Summary,
+    EndpointSettings, HealthSummary, HostConfigSummary, LIST_CHANGES, Map, MountPoint,
+    NetworkSettingsSummary, Port, PortMap, PortSummary, Summary,
 };
 use berth_engine::{Container, ContainerSize, ListOptions, State, Status, Time};
 
@@ -48,10 +48,10 @@ pub(crate) fn summary(container: &Container, size: Option<ContainerSize>) -> Sum
         // Lists do not say where volumes are.
         if mount.kind == "volume" { MountPoint { source: String::new(), ..mount } } else { mount }
     });
-    let health = state.health.as_ref().map(|health| HealthSummary {
-        status: health.status.clone(),
-        failing_streak: health.failing_streak,
-    });
+    let health = state
+        .health
+        .as_ref()
+        .map(|health| HealthSummary { status: health.status.clone(), failing_streak: health.failing_streak });
     Summary {
         id: record.id.clone(),
         names: vec![format!("/{}", record.name)],
@@ -96,13 +96,16 @@ fn ports(map: &PortMap) -> Vec<PortSummary> {
     let mut list = Vec::new();
     for (port, bindings) in map {
         let Ok(Port { number, protocol }) = port.parse() else { continue };
-        let bare = || PortSummary { private_port: number, kind: protocol.to_string(), ..PortSummary::default() };
+        let bare =
+            || PortSummary { private_port: number, kind: protocol.to_string(), ..PortSummary::default() };
         match bindings {
-            Some(bindings) if !bindings.is_empty() => list.extend(bindings.iter().map(|binding| PortSummary {
-                ip: binding.host_ip.clone(),
-                public_port: binding.host_port.parse().unwrap_or_default(),
-                ..bare()
-            })),
+            Some(bindings) if !bindings.is_empty() => {
+                list.extend(bindings.iter().map(|binding| PortSummary {
+                    ip: binding.host_ip.clone(),
+                    public_port: binding.host_port.parse().unwrap_or_default(),
+                    ..bare()
+                }));
+            }
             _ => list.push(bare()),
         }
     }
@@ -116,7 +119,14 @@ fn networks(container: &Container) -> Map<EndpointSettings> {
     let names = wanted.keys().chain(live.keys().filter(|name| !wanted.contains_key(*name)));
     let endpoint = |name: &String| {
         let settings = live.get(name).or_else(|| wanted.get(name)).cloned().unwrap_or_default();
-        EndpointSettings { ipam_config: None, links: None, aliases: None, driver_opts: None, dns_names: None, ..settings }
+        EndpointSettings {
+            ipam_config: None,
+            links: None,
+            aliases: None,
+            driver_opts: None,
+            dns_names: None,
+            ..settings
+        }
     };
     names.map(|name| (name.clone(), endpoint(name))).collect()
 }
@@ -148,7 +158,8 @@ mod tests {
 
     #[test]
     fn commands_are_written_as_one_line() {
-        let line = |args: &[&str]| command_line("sh", &args.iter().map(|arg| (*arg).to_owned()).collect::<Vec<_>>());
+        let line =
+            |args: &[&str]| command_line("sh", &args.iter().map(|arg| (*arg).to_owned()).collect::<Vec<_>>());
         assert_eq!(line(&[]), "sh");
         assert_eq!(line(&["-c", "echo a; exit"]), "sh -c 'echo a; exit'");
     }
@@ -174,7 +185,8 @@ mod tests {
         // A start that failed leaves a container that never ran.
         check(state(Status::Exited, 127, 0, 0), "Created");
         let mut healthy = state(Status::Running, 0, 995, 0);
-        healthy.health = Some(berth_engine::container::Health { status: "starting".into(), ..Default::default() });
+        healthy.health =
+            Some(berth_engine::container::Health { status: "starting".into(), ..Default::default() });
         check(healthy, "Up 5 seconds (health: starting)");
     }
 
@@ -185,7 +197,10 @@ mod tests {
             ("80/tcp".to_owned(), Some(vec![binding("0.0.0.0", "8080"), binding("::", "8080")])),
             ("81/udp".to_owned(), None),
         ]);
-        let list: Vec<_> = ports(&map).into_iter().map(|port| (port.ip, port.public_port, port.private_port, port.kind)).collect();
+        let list: Vec<_> = ports(&map)
+            .into_iter()
+            .map(|port| (port.ip, port.public_port, port.private_port, port.kind))
+            .collect();
         assert_eq!(
             list,
             [

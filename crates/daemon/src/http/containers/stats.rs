@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use berth_api::stats::{
-    BlkioEntry, BlkioStats, CHANGES, CpuStats, CpuUsage, MemoryStats, NetworkStats, PidsStats, Stats, ThrottlingData,
+    BlkioEntry, BlkioStats, CHANGES, CpuStats, CpuUsage, MemoryStats, NetworkStats, PidsStats, Stats,
+    ThrottlingData,
 };
 use berth_api::version;
-use berth_engine::stats::{BlockIoEntry, CpuSample, MemorySample, Sample};
 use berth_engine::StatsReport;
+use berth_engine::stats::{BlockIoEntry, CpuSample, MemorySample, Sample};
 use futures_util::StreamExt as _;
 
 use super::super::answer::Answer;

@@ -19,7 +19,10 @@ pub(crate) async fn create(server: Arc<Server>, mut call: Call) -> Result<Answer
     }
     let source = call.query.text("fromSrc");
     if source != "-" {
-        return Err(Error::new(StatusCode::NOT_IMPLEMENTED, "importing an image from a URL is not built yet"));
+        return Err(Error::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "importing an image from a URL is not built yet",
+        ));
     }
     let import = ImageImport {
         repository: call.query.some("repo").map(str::to_owned),
@@ -33,7 +36,11 @@ pub(crate) async fn create(server: Arc<Server>, mut call: Call) -> Result<Answer
 }
 
 /// Imports, and tells the new image's id as the only line of progress.
-async fn import_archive(server: &Server, archive: impl AsyncRead + Send + Unpin + 'static, import: ImageImport) -> Answer {
+async fn import_archive(
+    server: &Server,
+    archive: impl AsyncRead + Send + Unpin + 'static,
+    import: ImageImport,
+) -> Answer {
     match server.engine.image_import(archive, import).await {
         Ok(id) => {
             let line = Message { status: id, ..Message::default() };
@@ -53,6 +60,8 @@ async fn pull(server: &Server, image: &str, tag: &str) -> Result<Answer, Error> 
     let _ = server;
     Err(Error::new(
         StatusCode::NOT_IMPLEMENTED,
-        format!("pulling {name} is not built yet: load the image from an archive (docker load, docker import)"),
+        format!(
+            "pulling {name} is not built yet: load the image from an archive (docker load, docker import)"
+        ),
     ))
 }

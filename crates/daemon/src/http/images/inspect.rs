@@ -35,7 +35,10 @@ fn render(image: Image) -> Inspect {
         os: config.os,
         os_version: config.os_version,
         size: i64::try_from(image.size).unwrap_or(i64::MAX),
-        graph_driver: Some(GraphDriver { data: Some(image.graph_driver.data), name: image.graph_driver.name }),
+        graph_driver: Some(GraphDriver {
+            data: Some(image.graph_driver.data),
+            name: image.graph_driver.name,
+        }),
         root_fs: RootFs {
             kind: "layers".to_owned(),
             layers: config.rootfs.diff_ids.iter().map(ToString::to_string).collect(),
@@ -47,7 +50,9 @@ fn render(image: Image) -> Inspect {
 fn run_config(config: RunConfig) -> Config {
     Config {
         user: config.user,
-        exposed_ports: config.exposed_ports.map(|ports| ports.into_keys().map(|port| (port, Empty {})).collect()),
+        exposed_ports: config
+            .exposed_ports
+            .map(|ports| ports.into_keys().map(|port| (port, Empty {})).collect()),
         env: config.env,
         entrypoint: config.entrypoint,
         cmd: config.cmd,

@@ -18,8 +18,11 @@ pub(crate) async fn list(server: Arc<Server>, call: Call) -> Result<Answer, Erro
     if let Some(name) = call.query.some("filter").filter(|_| call.version.is_before(41)) {
         filters.add("reference", name);
     }
-    let options =
-        ImageListOptions { all: call.query.flag("all"), filters, shared_size: call.query.flag("shared-size") };
+    let options = ImageListOptions {
+        all: call.query.flag("all"),
+        filters,
+        shared_size: call.query.flag("shared-size"),
+    };
     let images = server.engine.image_list(&options).await?;
     let list: Vec<_> = images.iter().map(summary).collect();
     Answer::json_for(&list, call.version, LIST_CHANGES)

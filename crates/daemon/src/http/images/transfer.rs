@@ -107,7 +107,14 @@ mod tests {
 
     #[test]
     fn sizes_are_told_as_docker_tells_them() {
-        for (bytes, expect) in [(0, "0B"), (999, "999B"), (1000, "1kB"), (32_768, "32.77kB"), (2_026_552, "2.027MB"), (78_061_377, "78.06MB")] {
+        for (bytes, expect) in [
+            (0, "0B"),
+            (999, "999B"),
+            (1000, "1kB"),
+            (32_768, "32.77kB"),
+            (2_026_552, "2.027MB"),
+            (78_061_377, "78.06MB"),
+        ] {
             assert_eq!(human_size(bytes), expect);
         }
     }

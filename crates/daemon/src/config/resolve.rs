@@ -1,0 +1,405 @@
+//! From values to the checked configuration.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use berth_engine::{BridgeConfig, CgroupDriver, EngineConfig, Runtime};
+
+use super::flags::Values;
+use super::host::Host;
+use super::table::{Effect, TABLE};
+use super::value::Value;
+use super::{Config, Group, PIDFILE, text};
+use crate::http::Settings;
+
+/// Checks the values and gives each part of the daemon its own.
+///
+/// Errors: Docker's text where it has one.
+pub(super) fn resolve(values: &Values) -> Result<Config, String> {
+    let mut warnings = effects(values)?;
+    check_words(values)?;
+    if flag(values, "live-restore") == Some(false) {
+        warnings.push("live-restore cannot be turned off: containers always outlive the daemon".to_owned());
+    }
+    let runtimes = runtimes(values)?;
+    let hosts = hosts(values)?;
+    if hosts.iter().any(|host| matches!(host, Host::Tcp(_))) {
+        warnings.push(
+            "the Engine API is served over TCP without TLS: every user of this machine is root".to_owned(),
+        );
+    }
+    let debug = flag(values, "debug").unwrap_or(false);
+    Ok(Config {
+        settings: Settings {
+            version: env!("CARGO_PKG_VERSION"),
+            experimental: flag(values, "experimental").unwrap_or(false),
+            registry_mirrors: list(values, "registry-mirrors"),
+            insecure_registries: list(values, "insecure-registries"),
+        },
+        hosts,
+        pidfile: text(values, "pidfile").unwrap_or(PIDFILE).into(),
+        group: text(values, "group").map_or(Group::Default, |name| Group::Named(name.to_owned())),
+        log_level: if debug { tracing::Level::DEBUG } else { log_level(values)? },
+        raw_logs: flag(values, "raw-logs").unwrap_or(false),
+        engine: engine(values, runtimes, debug)?,
+        warnings,
+    })
+}
+
+/// Warns of options without effect and refuses those that ask for what is not there.
+fn effects(values: &Values) -> Result<Vec<String>, String> {
+    let mut warnings = Vec::new();
+    for row in TABLE {
+        let Some(value) = values.get(row.id()).filter(|value| !value.is_nothing()) else { continue };
+        match row.effect {
+            Effect::Works => {}
+            Effect::Idle(why) => warnings.push(format!("{} has no effect: {why}", row.id())),
+            Effect::Refused(why) => return Err(format!("{} cannot be used: {why}", row.id())),
+        }
+        let _ = value;
+    }
+    Ok(warnings)
+}
+
+/// Checks options that are one of a few words.
+fn check_words(values: &Values) -> Result<(), String> {
+    match text(values, "default-ipc-mode") {
+        None | Some("private" | "shareable") => {}
+        Some(mode) => {
+            return Err(format!(
+                "default IPC mode setting ({mode}) is invalid; use \"shareable\" or \"private\""
+            ));
+        }
+    }
+    match text(values, "default-cgroupns-mode") {
+        None | Some("private" | "host") => {}
+        Some(mode) => {
+            return Err(format!(
+                "default cgroup namespace mode ({mode}) is invalid; use \"host\" or \"private\""
+            ));
+        }
+    }
+    let only = |id: &str, known: &[&str], what: &str| match text(values, id) {
+        Some(name) if !known.contains(&name) => {
+            Err(format!("{what} {name:?} is not supported; use {:?}", known[0]))
+        }
+        _ => Ok(()),
+    };
+    only("storage-driver", &["overlay2"], "storage driver")?;
+    only("firewall-backend", &["nftables", "iptables"], "firewall backend")?;
+    only("log-format", &["text"], "log format")?;
+    for label in list(values, "labels") {
+        if !label.contains('=') {
+            return Err(format!("bad attribute format: {label}"));
+        }
+    }
+    if let Some(Value::Int(mtu)) = values.get("mtu")
+        && *mtu < 0
+    {
+        return Err(format!("invalid default MTU: {mtu}"));
+    }
+    Ok(())
+}
+
+/// The runtimes that were added. The default one must be among them or ours.
+fn runtimes(values: &Values) -> Result<BTreeMap<String, Runtime>, String> {
+    const OURS: [&str; 3] = ["runc", "berth", "io.containerd.runc.v2"];
+    let runtimes = match values.get("runtimes") {
+        Some(Value::Runtimes(runtimes)) => runtimes.clone(),
+        _ => BTreeMap::new(),
+    };
+    if let Some(name) = runtimes.keys().find(|name| OURS.contains(&name.as_str())) {
+        return Err(format!("runtime name '{name}' is reserved"));
+    }
+    match text(values, "default-runtime") {
+        Some(name) if !OURS.contains(&name) && !runtimes.contains_key(name) => {
+            Err(format!("specified default runtime '{name}' does not exist"))
+        }
+        _ => Ok(runtimes),
+    }
+}
+
+fn hosts(values: &Values) -> Result<Vec<Host>, String> {
+    let mut hosts: Vec<Host> = Vec::new();
+    for host in list(values, "hosts") {
+        let host = Host::parse(&host)?;
+        if !hosts.contains(&host) {
+            hosts.push(host);
+        }
+    }
+    if hosts.is_empty() {
+        hosts.push(Host::parse(Host::DEFAULT)?);
+    }
+    Ok(hosts)
+}
+
+fn log_level(values: &Values) -> Result<tracing::Level, String> {
+    Ok(match text(values, "log-level") {
+        None | Some("info") => tracing::Level::INFO,
+        Some("trace") => tracing::Level::TRACE,
+        Some("debug") => tracing::Level::DEBUG,
+        Some("warn" | "warning") => tracing::Level::WARN,
+        Some("error" | "fatal" | "panic") => tracing::Level::ERROR,
+        Some(level) => return Err(format!("invalid logging level: {level}")),
+    })
+}
+
+fn engine(values: &Values, runtimes: BTreeMap<String, Runtime>, debug: bool) -> Result<EngineConfig, String> {
+    let own = EngineConfig::default();
+    let path = |id: &str, default: PathBuf| text(values, id).map_or(default, PathBuf::from);
+    let word = |id: &str, default: String| text(values, id).map_or(default, str::to_owned);
+    let ulimits = match values.get("default-ulimits") {
+        Some(Value::Ulimits(ulimits)) => ulimits.values().cloned().collect(),
+        _ => own.default_ulimits,
+    };
+    Ok(EngineConfig {
+        data_root: absolute(&path("data-root", own.data_root))?,
+        exec_root: absolute(&path("exec-root", own.exec_root))?,
+        version: own.version,
+        cgroup_driver: cgroup_driver(values)?,
+        cgroup_parent: word("cgroup-parent", own.cgroup_parent),
+        default_runtime: word("default-runtime", own.default_runtime),
+        runtimes,
+        bridge: bridge(values)?,
+        dns: ips(values, "dns"),
+        dns_options: list(values, "dns-opts"),
+        dns_search: list(values, "dns-search"),
+        host_gateway: ips(values, "host-gateway-ips"),
+        log_driver: word("log-driver", own.log_driver),
+        log_options: match values.get("log-opts") {
+            Some(Value::Map(options)) => options.clone(),
+            _ => own.log_options,
+        },
+        default_ulimits: ulimits,
+        default_shm_size: match values.get("default-shm-size") {
+            Some(Value::Bytes(bytes)) => *bytes,
+            _ => own.default_shm_size,
+        },
+        default_ipc_mode: word("default-ipc-mode", own.default_ipc_mode),
+        default_cgroupns_mode: word("default-cgroupns-mode", own.default_cgroupns_mode),
+        seccomp_profile: text(values, "seccomp-profile").filter(|path| *path != "builtin").map(str::to_owned),
+        no_new_privileges: flag(values, "no-new-privileges").unwrap_or(own.no_new_privileges),
+        init_path: text(values, "init-path").map(PathBuf::from),
+        init: flag(values, "init").unwrap_or(own.init),
+        oom_score_adjust: int(values, "oom-score-adjust").unwrap_or(own.oom_score_adjust),
+        shutdown_timeout: own.shutdown_timeout,
+        labels: list(values, "labels"),
+        debug,
+        events_kept: own.events_kept,
+    })
+}
+
+/// A path that means the same from every working directory.
+fn absolute(path: &Path) -> Result<PathBuf, String> {
+    std::path::absolute(path).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn cgroup_driver(values: &Values) -> Result<CgroupDriver, String> {
+    let mut driver = CgroupDriver::default();
+    for option in list(values, "exec-opts") {
+        driver = match option.split_once('=') {
+            Some(("native.cgroupdriver", "cgroupfs")) => CgroupDriver::Cgroupfs,
+            Some(("native.cgroupdriver", "systemd")) => CgroupDriver::Systemd,
+            Some(("native.cgroupdriver", other)) => {
+                return Err(format!("invalid cgroup driver {other:?}: use \"cgroupfs\" or \"systemd\""));
+            }
+            _ => {
+                return Err(format!(
+                    "invalid execution option {option:?}: only native.cgroupdriver is known"
+                ));
+            }
+        };
+    }
+    Ok(driver)
+}
+
+fn bridge(values: &Values) -> Result<BridgeConfig, String> {
+    let own = BridgeConfig::default();
+    let ip = |id: &str| match values.get(id) {
+        Some(Value::Ip(ip)) => Some(*ip),
+        _ => None,
+    };
+    let name = match text(values, "bridge") {
+        None => own.name,
+        Some("none") => None,
+        Some(name) => Some(name.to_owned()),
+    };
+    if name.is_none() && text(values, "bip").is_some() {
+        return Err(
+            "a bridge address was given (bip), but the bridge was turned off (bridge: none)".to_owned()
+        );
+    }
+    if flag(values, "icc") == Some(false) && flag(values, "iptables") == Some(false) {
+        return Err("You specified --iptables=false with --icc=false. ICC=false uses iptables to function. Please set \
+                    --icc or --iptables to true"
+            .to_owned());
+    }
+    Ok(BridgeConfig {
+        name,
+        address: text(values, "bip").map(str::to_owned),
+        range: text(values, "fixed-cidr").map(str::to_owned),
+        gateway: ip("default-gateway"),
+        mtu: int(values, "mtu").unwrap_or(own.mtu),
+        default_address: ip("ip").unwrap_or(own.default_address),
+        inter_container: flag(values, "icc").unwrap_or(own.inter_container),
+        // Without our rules there is none that could masquerade.
+        masquerade: flag(values, "ip-masq").unwrap_or(own.masquerade)
+            && flag(values, "iptables").unwrap_or(true),
+        forward: flag(values, "ip-forward").unwrap_or(own.forward),
+        firewall: flag(values, "iptables").unwrap_or(own.firewall),
+        ipv6: flag(values, "ipv6").unwrap_or(own.ipv6),
+        subnet_v6: text(values, "fixed-cidr-v6").map(str::to_owned),
+        address_pools: match values.get("default-address-pools") {
+            Some(Value::Pools(pools)) => pools.clone(),
+            _ => own.address_pools,
+        },
+    })
+}
+
+fn flag(values: &Values, id: &str) -> Option<bool> {
+    match values.get(id) {
+        Some(Value::Bool(on)) => Some(*on),
+        _ => None,
+    }
+}
+
+fn int<T: TryFrom<i64>>(values: &Values, id: &str) -> Option<T> {
+    match values.get(id) {
+        Some(Value::Int(number)) => T::try_from(*number).ok(),
+        _ => None,
+    }
+}
+
+fn list(values: &Values, id: &str) -> Vec<String> {
+    match values.get(id) {
+        Some(Value::List(list)) => list.clone(),
+        _ => Vec::new(),
+    }
+}
+
+fn ips(values: &Values, id: &str) -> Vec<IpAddr> {
+    match values.get(id) {
+        Some(Value::Ips(list)) => list.clone(),
+        _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::OsString;
+
+    fn resolved(arguments: &[&str]) -> Result<Config, String> {
+        let flags = super::super::flags::parse(arguments.iter().map(OsString::from)).unwrap();
+        resolve(&flags.values)
+    }
+
+    #[test]
+    fn each_part_gets_its_own_piece() {
+        let config = resolved(&[
+            "--data-root=/a",
+            "--exec-root=/b",
+            "--pidfile=/c",
+            "-H",
+            "unix:///d",
+            "--bridge=br9",
+            "--bip=10.0.0.1/24",
+            "--cgroup-parent=/e",
+            "--mtu=1400",
+            "--icc=false",
+            "--dns=1.1.1.1",
+            "--log-opt=max-size=1m",
+            "-l",
+            "warn",
+            "--label=a=b",
+            "--exec-opt=native.cgroupdriver=systemd",
+            "--default-ulimit=nofile=1:2",
+            "-G",
+            "wheel",
+        ])
+        .unwrap();
+        assert_eq!(config.engine.data_root, PathBuf::from("/a"));
+        assert_eq!(config.engine.exec_root, PathBuf::from("/b"));
+        assert_eq!(config.pidfile, PathBuf::from("/c"));
+        assert_eq!(config.hosts, [Host::Unix("/d".into())]);
+        assert_eq!(config.engine.bridge.name.as_deref(), Some("br9"));
+        assert_eq!(config.engine.bridge.address.as_deref(), Some("10.0.0.1/24"));
+        assert_eq!(config.engine.bridge.mtu, 1400);
+        assert!(!config.engine.bridge.inter_container);
+        assert_eq!(config.engine.cgroup_parent, "/e");
+        assert_eq!(config.engine.dns, ["1.1.1.1".parse::<IpAddr>().unwrap()]);
+        assert_eq!(config.engine.log_options["max-size"], "1m");
+        assert_eq!(config.engine.cgroup_driver, CgroupDriver::Systemd);
+        assert_eq!(config.engine.default_ulimits[0].hard, 2);
+        assert_eq!(config.log_level, tracing::Level::WARN);
+        assert_eq!(config.group, Group::Named("wheel".into()));
+        assert_eq!(config.warnings, Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_defaults_are_the_engines() {
+        let config = resolved(&[]).unwrap();
+        assert_eq!(config.engine.data_root, PathBuf::from("/var/lib/berth"));
+        assert_eq!(config.hosts, [Host::Unix("/run/berth.sock".into())]);
+        assert_eq!(config.pidfile, PathBuf::from("/run/berth.pid"));
+        assert_eq!(config.group, Group::Default);
+        assert_eq!(config.engine.bridge, BridgeConfig::default());
+    }
+
+    #[test]
+    fn nothing_is_ignored_in_silence() {
+        let config = resolved(&[
+            "--userland-proxy",
+            "--max-concurrent-downloads=5",
+            "--live-restore=false",
+            "-H",
+            "tcp://127.0.0.1:1",
+        ])
+        .unwrap();
+        assert_eq!(config.warnings.len(), 4, "{:?}", config.warnings);
+        assert!(resolved(&["--userland-proxy=false"]).unwrap().warnings.is_empty());
+        for refused in [
+            "--tlsverify",
+            "--userns-remap=default",
+            "--selinux-enabled",
+            "--authorization-plugin=x",
+            "--storage-opt=x",
+            "--metrics-addr=x",
+        ] {
+            assert!(resolved(&[refused]).unwrap_err().contains("cannot be used"), "{refused}");
+        }
+        assert!(resolved(&["--selinux-enabled=false"]).is_ok());
+    }
+
+    #[test]
+    fn wrong_values_are_refused_with_dockers_texts() {
+        let error = |arguments: &[&str]| resolved(arguments).unwrap_err();
+        assert_eq!(error(&["-l", "foo"]), "invalid logging level: foo");
+        assert_eq!(
+            error(&["--default-cgroupns-mode=bad"]),
+            "default cgroup namespace mode (bad) is invalid; use \"host\" or \"private\""
+        );
+        assert_eq!(
+            error(&["--default-ipc-mode=x"]),
+            "default IPC mode setting (x) is invalid; use \"shareable\" or \"private\""
+        );
+        assert_eq!(error(&["--default-runtime=nope"]), "specified default runtime 'nope' does not exist");
+        assert_eq!(
+            error(&["--add-runtime=a=/a", "--default-runtime=nope"]),
+            "specified default runtime 'nope' does not exist"
+        );
+        assert_eq!(error(&["--add-runtime=runc=/a"]), "runtime name 'runc' is reserved");
+        for arguments in [
+            ["--exec-opt=native.cgroupdriver=bad"],
+            ["--storage-driver=foo"],
+            ["--label=a"],
+            ["--exec-opt=x"],
+            ["--mtu=-1"],
+        ] {
+            assert!(resolved(&arguments).is_err(), "{arguments:?}");
+        }
+        assert!(resolved(&["--add-runtime=crun=/a", "--default-runtime=crun"]).is_ok());
+        assert!(resolved(&["--icc=false", "--iptables=false"]).is_err());
+    }
+}

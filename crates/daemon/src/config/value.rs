@@ -1,0 +1,341 @@
+//! Values of options, from a flag or from the file.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+
+use berth_engine::Runtime;
+use berth_oci::container::Ulimit;
+use berth_oci::json::Node;
+
+use super::table::Kind;
+
+/// The value of an option.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Value {
+    Bool(bool),
+    Int(i64),
+    Text(String),
+    Bytes(u64),
+    Ip(IpAddr),
+    List(Vec<String>),
+    Ips(Vec<IpAddr>),
+    Map(BTreeMap<String, String>),
+    Ulimits(BTreeMap<String, Ulimit>),
+    Runtimes(BTreeMap<String, Runtime>),
+    Pools(Vec<(String, u8)>),
+    Object(Node),
+}
+
+impl Value {
+    /// Reads the argument of a flag.
+    ///
+    /// Errors: Docker's text.
+    pub(super) fn from_flag(kind: Kind, text: &str) -> Result<Self, String> {
+        Ok(match kind {
+            Kind::Bool => Self::Bool(parse_bool(text)?),
+            Kind::Int => {
+                let bad = |_| format!("strconv.ParseInt: parsing {text:?}: invalid syntax");
+                Self::Int(text.parse().map_err(bad)?)
+            }
+            Kind::Text => Self::Text(text.to_owned()),
+            Kind::Bytes => Self::Bytes(parse_bytes(text)?),
+            Kind::Ip => Self::Ip(text.parse().map_err(|_| format!("failed to parse IP: {text:?}"))?),
+            Kind::List => Self::List(vec![text.to_owned()]),
+            Kind::IpList => {
+                let ips = text.split(',').map(|part| {
+                    part.trim()
+                        .parse()
+                        .map_err(|_| format!("invalid string being converted to IP address: {part}"))
+                });
+                Self::Ips(ips.collect::<Result<_, _>>()?)
+            }
+            Kind::Map => {
+                let (key, value) = text.split_once('=').unwrap_or((text, ""));
+                Self::Map(BTreeMap::from([(key.to_owned(), value.to_owned())]))
+            }
+            Kind::Ulimits => {
+                let ulimit = parse_ulimit(text)?;
+                Self::Ulimits(BTreeMap::from([(ulimit.name.clone(), ulimit)]))
+            }
+            Kind::Runtimes => {
+                let named = text.split_once('=').filter(|(name, path)| !name.is_empty() && !path.is_empty());
+                let (name, path) = named.ok_or_else(|| format!("invalid runtime argument: {text}"))?;
+                let runtime = Runtime { path: path.trim().to_owned(), ..Runtime::default() };
+                Self::Runtimes(BTreeMap::from([(name.trim().to_lowercase(), runtime)]))
+            }
+            Kind::Pools => Self::Pools(vec![parse_pool(text)?]),
+            Kind::Object => {
+                let (key, value) = text.split_once('=').unwrap_or((text, "true"));
+                Self::Object(Node::Object(vec![(key.to_owned(), Node::string(value))]))
+            }
+        })
+    }
+
+    /// Reads the value of a key in the file.
+    ///
+    /// Errors: what was found and what was wanted, in Go's words.
+    pub(super) fn from_file(kind: Kind, key: &str, node: &Node) -> Result<Self, String> {
+        use serde::Deserialize as _;
+        fn read<'de, T: serde::Deserialize<'de>>(node: &'de Node, key: &str) -> Result<T, String> {
+            T::deserialize(node).map_err(|error| match error {
+                berth_oci::json::Error::Type { found, wanted, .. } => {
+                    format!(
+                        "json: cannot unmarshal {found} into Go struct field Config.{key} of type {wanted}"
+                    )
+                }
+                other => other.to_string(),
+            })
+        }
+        let read_ip = |text: &String| text.parse().map_err(|_| format!("invalid IP address: {text}"));
+        Ok(match kind {
+            Kind::Bool => Self::Bool(read(node, key)?),
+            Kind::Int => Self::Int(read(node, key)?),
+            Kind::Text => Self::Text(read(node, key)?),
+            Kind::Bytes => match node {
+                Node::String(text) => Self::Bytes(parse_bytes(text)?),
+                other => Self::Bytes(read(other, key)?),
+            },
+            Kind::Ip => Self::Ip(read_ip(&read(node, key)?)?),
+            Kind::List => Self::List(read(node, key)?),
+            Kind::IpList => {
+                let texts: Vec<String> = read(node, key)?;
+                Self::Ips(texts.iter().map(read_ip).collect::<Result<_, _>>()?)
+            }
+            Kind::Map => Self::Map(read(node, key)?),
+            Kind::Ulimits => {
+                let mut ulimits: BTreeMap<String, Ulimit> = read(node, key)?;
+                ulimits.iter_mut().for_each(|(name, ulimit)| ulimit.name.clone_from(name));
+                Self::Ulimits(ulimits)
+            }
+            Kind::Runtimes => {
+                let runtimes =
+                    BTreeMap::<String, FileRuntime>::deserialize(node).map_err(|error| error.to_string())?;
+                Self::Runtimes(runtimes.into_iter().map(FileRuntime::checked).collect::<Result<_, _>>()?)
+            }
+            Kind::Pools => {
+                let pools: Vec<FilePool> = read(node, key)?;
+                Self::Pools(pools.into_iter().map(|pool| (pool.base, pool.size)).collect())
+            }
+            Kind::Object => Self::Object(node.clone()),
+        })
+    }
+
+    /// Adds a further value of the same flag; one that can be given once only is replaced.
+    pub(super) fn add(&mut self, other: Self) {
+        match (self, other) {
+            (Self::List(list), Self::List(more)) => list.extend(more),
+            (Self::Ips(list), Self::Ips(more)) => list.extend(more),
+            (Self::Map(map), Self::Map(more)) => map.extend(more),
+            (Self::Ulimits(map), Self::Ulimits(more)) => map.extend(more),
+            (Self::Runtimes(map), Self::Runtimes(more)) => map.extend(more),
+            (Self::Pools(list), Self::Pools(more)) => list.extend(more),
+            (value, other) => *value = other,
+        }
+    }
+
+    /// Says whether this is what an option that was not given would be.
+    pub(super) fn is_nothing(&self) -> bool {
+        match self {
+            Self::Bool(value) => !value,
+            Self::Int(value) => *value == 0,
+            Self::Text(text) => text.is_empty(),
+            Self::List(list) => list.is_empty(),
+            Self::Object(node) => matches!(node, Node::Null) || *node == Node::Object(Vec::new()),
+            Self::Map(map) => map.is_empty(),
+            _ => false,
+        }
+    }
+}
+
+/// As Go prints values of these types.
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fn map<V>(
+            f: &mut fmt::Formatter<'_>,
+            map: &BTreeMap<String, V>,
+            show: impl Fn(&V) -> String,
+        ) -> fmt::Result {
+            let entries: Vec<_> = map.iter().map(|(key, value)| format!("{key}:{}", show(value))).collect();
+            write!(f, "map[{}]", entries.join(" "))
+        }
+        match self {
+            Self::Bool(value) => write!(f, "{value}"),
+            Self::Int(value) => write!(f, "{value}"),
+            Self::Text(text) => f.write_str(text),
+            Self::Bytes(bytes) => write!(f, "{bytes}"),
+            Self::Ip(ip) => write!(f, "{ip}"),
+            Self::List(list) => write!(f, "[{}]", list.join(" ")),
+            Self::Ips(list) => {
+                write!(f, "[{}]", list.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(" "))
+            }
+            Self::Map(values) => map(f, values, String::clone),
+            Self::Ulimits(values) => {
+                map(f, values, |ulimit| format!("{}={}:{}", ulimit.name, ulimit.soft, ulimit.hard))
+            }
+            Self::Runtimes(values) => map(f, values, |runtime| runtime.path.clone()),
+            Self::Pools(list) => {
+                let pools: Vec<_> = list.iter().map(|(base, size)| format!("{{{base} {size}}}")).collect();
+                write!(f, "[{}]", pools.join(" "))
+            }
+            Self::Object(_) => f.write_str("map[]"),
+        }
+    }
+}
+
+/// A runtime in the file.
+#[derive(Default, serde::Deserialize)]
+#[serde(rename = "Runtime", rename_all = "camelCase", default)]
+struct FileRuntime {
+    path: String,
+    runtime_args: Option<Vec<String>>,
+    runtime_type: String,
+}
+
+impl FileRuntime {
+    fn checked((name, runtime): (String, Self)) -> Result<(String, Runtime), String> {
+        if !runtime.runtime_type.is_empty() {
+            return Err(format!(
+                "runtime {name}: a runtime of containerd ({}) cannot be used",
+                runtime.runtime_type
+            ));
+        }
+        if runtime.path.is_empty() {
+            return Err(format!("runtime {name}: either a runtimeType or a path must be configured"));
+        }
+        Ok((name, Runtime { path: runtime.path, arguments: runtime.runtime_args.unwrap_or_default() }))
+    }
+}
+
+/// A pool of subnets in the file.
+#[derive(Default, serde::Deserialize)]
+#[serde(rename = "NetworkToSplit", default)]
+struct FilePool {
+    base: String,
+    size: u8,
+}
+
+/// Reads a switch as Go does.
+fn parse_bool(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
+        "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),
+        _ => Err(format!("strconv.ParseBool: parsing {text:?}: invalid syntax")),
+    }
+}
+
+/// Reads `64m`, `1.5GB`, `100`: units are powers of 1024.
+fn parse_bytes(text: &str) -> Result<u64, String> {
+    let invalid = || format!("invalid size: '{text}'");
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let number: f64 = text[..digits].parse().map_err(|_| invalid())?;
+    let unit = text[digits..].trim_start().to_ascii_lowercase();
+    let power = match unit.strip_suffix("ib").or_else(|| unit.strip_suffix('b')).unwrap_or(&unit) {
+        "" => 0,
+        "k" => 1,
+        "m" => 2,
+        "g" => 3,
+        "t" => 4,
+        "p" => 5,
+        _ => return Err(invalid()),
+    };
+    let bytes = number * f64::from(1024_u32).powi(power);
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be in range")]
+    if (0.0..9.2e18).contains(&bytes) { Ok(bytes as u64) } else { Err(invalid()) }
+}
+
+/// Reads `nofile=1024:2048`.
+fn parse_ulimit(text: &str) -> Result<Ulimit, String> {
+    const NAMES: [&str; 16] = [
+        "core",
+        "cpu",
+        "data",
+        "fsize",
+        "locks",
+        "memlock",
+        "msgqueue",
+        "nice",
+        "nofile",
+        "nproc",
+        "rss",
+        "rtprio",
+        "rttime",
+        "sigpending",
+        "stack",
+        "as",
+    ];
+    let (name, limits) = text.split_once('=').ok_or_else(|| format!("invalid ulimit argument: {text}"))?;
+    if !NAMES.contains(&name) {
+        return Err(format!("invalid ulimit type: {name}"));
+    }
+    let number = |part: &str| {
+        part.parse::<i64>().map_err(|_| format!("strconv.ParseInt: parsing {part:?}: invalid syntax"))
+    };
+    let (soft, hard) = match limits.split_once(':') {
+        Some((soft, hard)) => (number(soft)?, number(hard)?),
+        None => (number(limits)?, number(limits)?),
+    };
+    if hard != -1 && (soft > hard || soft == -1) {
+        return Err(format!("ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}"));
+    }
+    Ok(Ulimit { name: name.to_owned(), hard, soft })
+}
+
+/// Reads `base=10.10.0.0/16,size=24`.
+fn parse_pool(text: &str) -> Result<(String, u8), String> {
+    let (mut base, mut size) = (None, None);
+    for part in text.split(',') {
+        match part.split_once('=') {
+            Some(("base", value)) => base = Some(value.to_owned()),
+            Some(("size", value)) => {
+                size = Some(value.parse().map_err(|_| format!("invalid size value: {value}"))?);
+            }
+            Some((key, _)) => return Err(format!("unexpected key '{key}' in '{part}'")),
+            None => return Err(format!("invalid field '{part}' must be a key=value pair")),
+        }
+    }
+    base.zip(size).ok_or_else(|| format!("base and size are both needed: {text}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read() {
+        assert_eq!(parse_bytes("64m"), Ok(64 << 20));
+        assert_eq!(parse_bytes("1.5GB"), Ok(3 << 29));
+        assert_eq!(parse_bytes("2KiB"), Ok(2048));
+        assert_eq!(parse_bytes("100"), Ok(100));
+        for bad in ["", "5x", "m", "-1", "1e30p"] {
+            assert!(parse_bytes(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn ulimits_are_read() {
+        assert_eq!(parse_ulimit("nofile=1:2"), Ok(Ulimit { name: "nofile".into(), soft: 1, hard: 2 }));
+        assert_eq!(parse_ulimit("core=-1").unwrap().hard, -1);
+        assert_eq!(parse_ulimit("nofile"), Err("invalid ulimit argument: nofile".into()));
+        for bad in ["nofile=2:1", "files=1", "nofile=x"] {
+            assert!(parse_ulimit(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn pools_are_read() {
+        assert_eq!(parse_pool("base=10.0.0.0/8,size=24"), Ok(("10.0.0.0/8".into(), 24)));
+        for bad in ["base=10.0.0.0/8", "size=24", "x=1", "base"] {
+            assert!(parse_pool(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn values_are_shown_as_go_shows_them() {
+        let show = |kind, text: &str| Value::from_flag(kind, text).unwrap().to_string();
+        assert_eq!(show(Kind::Bool, "true"), "true");
+        assert_eq!(show(Kind::List, "a=b"), "[a=b]");
+        assert_eq!(show(Kind::Map, "max-size=10m"), "map[max-size:10m]");
+        assert_eq!(show(Kind::IpList, "1.1.1.1,::1"), "[1.1.1.1 ::1]");
+    }
+}
