@@ -1,1 +1,48 @@
 //! The command line of Berth.
+//!
+//! [`main`] reads the global flags, finds the command and runs it; a command is one file under `commands` with its
+//! table of flags and its body. Called as `docker` it is Docker's command line: same words, same tables, same exit
+//! codes.
+//!
+//! Invariant: this crate sees the engine only through the API client, and only `printer` writes to the terminal.
+
+#![forbid(unsafe_code)]
+
+mod autostart;
+mod command;
+mod commands;
+mod container;
+mod context;
+mod flags;
+mod format;
+mod outcome;
+mod printer;
+mod root;
+mod terminal;
+mod values;
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+use context::Program;
+
+/// Runs the command line `arguments`, of which the first is the name under which the program was called.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let mut arguments = arguments.into_iter();
+    let called = arguments.next().unwrap_or_default();
+    let program = match Path::new(&called).file_name().and_then(|name| name.to_str()) {
+        Some("docker") => Program::DOCKER,
+        _ => Program::BERTH,
+    };
+    let words: Vec<String> = arguments.map(|word| word.to_string_lossy().into_owned()).collect();
+    match root::run(program, &words) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !failure.text.is_empty() {
+                printer::Printer.say(&failure.text);
+            }
+            ExitCode::from(failure.status)
+        }
+    }
+}

@@ -134,6 +134,28 @@ impl Client {
         decode(&bytes)
     }
 
+    /// `GET` of JSON values, one after the other.
+    ///
+    /// # Errors
+    /// As [`Client::stream`].
+    pub async fn json_stream<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &Query,
+    ) -> Result<JsonStream<T>, Error> {
+        Ok(JsonStream::new(self.stream(Method::GET, path, query, NOTHING).await?))
+    }
+
+    /// `GET` of the thing called `name` under `path`, as the engine wrote it.
+    ///
+    /// # Errors
+    /// As [`Client::bytes`].
+    pub async fn raw(&self, path: &str, name: &str) -> Result<Vec<u8>, Error> {
+        let path = format!("{path}{}", query::segment(name));
+        let (_, bytes) = self.bytes(Method::GET, &path, &Query::new(), NOTHING).await?;
+        Ok(bytes.to_vec())
+    }
+
     /// `POST` with a JSON value in the answer.
     ///
     /// # Errors

@@ -74,15 +74,26 @@ impl<T: DeserializeOwned> JsonStream<T> {
     /// # Errors
     /// [`Error::Http`] when the connection breaks, [`Error::Json`] for a value that does not fit `T`.
     pub async fn next(&mut self) -> Result<Option<T>, Error> {
+        match self.next_text().await? {
+            Some(text) => super::decode(text.as_bytes()).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The next value as the engine wrote it.
+    ///
+    /// # Errors
+    /// As [`JsonStream::next`], for a value that is no JSON.
+    pub async fn next_text(&mut self) -> Result<Option<String>, Error> {
         loop {
             let mut values = serde_json::Deserializer::from_slice(&self.buffer)
                 .into_iter::<&serde_json::value::RawValue>();
             match values.next() {
                 Some(Ok(value)) => {
-                    let value = super::decode(value.get().as_bytes());
+                    let text = value.get().to_owned();
                     let read = values.byte_offset();
                     self.buffer.advance(read);
-                    return value.map(Some);
+                    return Ok(Some(text));
                 }
                 Some(Err(error)) if !error.is_eof() || self.ended => return Err(error.into()),
                 None if self.ended => return Ok(None),

@@ -1,0 +1,79 @@
+//! `import`
+
+use berth_api::client::ImportOptions;
+use berth_oci::Reference;
+
+use super::pull;
+use crate::command::{Arity, Command, Invocation};
+use crate::context::Context;
+use crate::flags::Flag;
+use crate::outcome::{Failure, Outcome, open_text};
+use crate::terminal;
+
+#[derive(Debug, Default)]
+pub(crate) struct Options {
+    changes: Vec<String>,
+    message: String,
+    platform: String,
+}
+
+pub(crate) static COMMAND: Command<Options> = Command {
+    name: "import",
+    usage: "[OPTIONS] file|URL|- [REPOSITORY[:TAG]]",
+    about: "Make an image from the archive of a root file system",
+    aliases: &["image import", "import"],
+    arity: Arity::AtLeast(1),
+    flags: &[
+        Flag::list(
+            "change",
+            'c',
+            |o: &mut Options| &mut o.changes,
+            "Line of a Dockerfile that changes the image",
+        ),
+        Flag::text("message", 'm', |o: &mut Options| &mut o.message, "What to say of the image"),
+        Flag::text("platform", '\0', |o: &mut Options| &mut o.platform, "Platform that the image is for"),
+    ],
+    interspersed: true,
+    run,
+};
+
+fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
+    let options = &invocation.options;
+    let source = &invocation.arguments[0];
+    let (repository, tag) = match invocation.arguments.get(1) {
+        Some(name) => named(name)?,
+        None => (String::new(), String::new()),
+    };
+    let is_url = source.starts_with("http://") || source.starts_with("https://");
+    let import = ImportOptions {
+        from: if is_url { source.clone() } else { "-".to_owned() },
+        repository,
+        tag,
+        message: options.message.clone(),
+        platform: options.platform.clone(),
+        changes: options.changes.clone(),
+    };
+    context.block_on(async {
+        let client = context.client().await?;
+        let progress = if is_url {
+            client.image_import(&import, None::<tokio::fs::File>).await?
+        } else if source == "-" {
+            client.image_import(&import, Some(terminal::input_file()?)).await?
+        } else {
+            let file = tokio::fs::File::open(source).await;
+            let file = file.map_err(|error| Failure::new(open_text(source, &error)))?;
+            client.image_import(&import, Some(file)).await?
+        };
+        pull::show(context, progress, pull::To::Stdout).await
+    })
+}
+
+/// Repository and tag as they were written: the engine adds what is missing.
+fn named(name: &str) -> Result<(String, String), Failure> {
+    Reference::parse(name).map_err(|error| Failure::new(error.to_string()))?;
+    let last = name.rfind('/').map_or(0, |slash| slash + 1);
+    Ok(match name[last..].find(':') {
+        Some(colon) => (name[..last + colon].to_owned(), name[last + colon + 1..].to_owned()),
+        None => (name.to_owned(), String::new()),
+    })
+}

@@ -1,0 +1,65 @@
+//! `load`
+
+use std::io::IsTerminal;
+
+use berth_api::client::{Body, JsonStream};
+
+use super::pull;
+use crate::command::{Arity, Command, Invocation};
+use crate::context::Context;
+use crate::flags::Flag;
+use crate::outcome::{Failure, Outcome, open_text};
+use crate::terminal;
+
+#[derive(Debug, Default)]
+pub(crate) struct Options {
+    input: String,
+    platforms: Vec<String>,
+    quiet: bool,
+}
+
+pub(crate) static COMMAND: Command<Options> = Command {
+    name: "load",
+    usage: "[OPTIONS]",
+    about: "Take in images from an archive or from standard input",
+    aliases: &["image load", "load"],
+    arity: Arity::None,
+    flags: &[
+        Flag::text("input", 'i', |o: &mut Options| &mut o.input, "Archive to read, instead of STDIN"),
+        Flag::list("platform", '\0', |o: &mut Options| &mut o.platforms, "Take in only this platform"),
+        Flag::bool("quiet", 'q', |o: &mut Options| &mut o.quiet, "Do not show progress"),
+    ],
+    interspersed: true,
+    run,
+};
+
+fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
+    let options = &invocation.options;
+    if options.input.is_empty() && std::io::stdin().is_terminal() {
+        return Err(Failure::new("requested load from stdin, but stdin is empty"));
+    }
+    // A terminal shows progress; a file that the output goes to gets the result only.
+    let quiet = options.quiet || !std::io::stdout().is_terminal();
+    context.block_on(async {
+        let client = context.client().await?;
+        let body = if options.input.is_empty() {
+            client.image_load(quiet, &options.platforms, terminal::input_file()?).await?
+        } else {
+            let file = tokio::fs::File::open(&options.input).await;
+            let file = file.map_err(|error| Failure::new(open_text(&options.input, &error)))?;
+            client.image_load(quiet, &options.platforms, file).await?
+        };
+        answer(context, body).await
+    })
+}
+
+/// Progress if it is JSON, else what the engine says.
+async fn answer(context: &Context, mut body: Body) -> Outcome {
+    if body.content_type == "application/json" {
+        return pull::show(context, JsonStream::new(body), pull::To::Stdout).await;
+    }
+    while let Some(chunk) = body.chunk().await? {
+        context.printer.data(&chunk)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,140 @@
+//! The commands: one file each, with its table of flags and its body.
+//!
+//! WHEN ADDING A COMMAND: a file here, its entry in the groups below.
+
+mod attach;
+mod container_prune;
+mod create;
+mod events;
+mod exec;
+mod history;
+mod image_prune;
+mod images;
+mod import;
+mod info;
+mod inspect;
+mod kill;
+mod later;
+mod load;
+mod logs;
+mod many;
+mod pause;
+mod port;
+mod ps;
+pub(crate) mod pull;
+mod rename;
+mod restart;
+mod rm;
+mod rmi;
+mod run;
+mod save;
+mod start;
+mod stats;
+mod stop;
+mod tag;
+mod top;
+mod unpause;
+pub(crate) mod version;
+mod wait;
+
+use crate::command::{Entry, Group};
+
+/// What newcomers use, in the order in which they meet it.
+pub(crate) static COMMON: &[&dyn Entry] = &[
+    &run::COMMAND,
+    &exec::COMMAND,
+    &ps::COMMAND,
+    &pull::COMMAND,
+    &images::COMMAND,
+    &version::COMMAND,
+    &info::COMMAND,
+];
+
+/// Groups by noun.
+pub(crate) static MANAGEMENT: &[&dyn Entry] = &[&CONTAINER, &IMAGE, &SYSTEM];
+
+/// The other verbs.
+pub(crate) static OTHER: &[&dyn Entry] = &[
+    &attach::COMMAND,
+    &create::COMMAND,
+    &events::COMMAND,
+    &history::COMMAND,
+    &import::COMMAND,
+    &inspect::COMMAND,
+    &kill::COMMAND,
+    &load::COMMAND,
+    &logs::COMMAND,
+    &pause::COMMAND,
+    &port::COMMAND,
+    &rename::COMMAND,
+    &restart::COMMAND,
+    &rm::COMMAND,
+    &rmi::COMMAND,
+    &save::COMMAND,
+    &start::COMMAND,
+    &stats::COMMAND,
+    &stop::COMMAND,
+    &tag::COMMAND,
+    &top::COMMAND,
+    &unpause::COMMAND,
+    &wait::COMMAND,
+];
+
+/// Docker's commands that Berth does not have yet: they say so.
+pub(crate) static HIDDEN: &[&dyn Entry] = later::ALL;
+
+static CONTAINER: Group = Group {
+    name: "container",
+    about: "Manage containers",
+    commands: &[
+        &attach::COMMAND,
+        &create::COMMAND,
+        &exec::COMMAND,
+        &inspect::CONTAINER,
+        &kill::COMMAND,
+        &logs::COMMAND,
+        &ps::LS,
+        &pause::COMMAND,
+        &port::COMMAND,
+        &container_prune::COMMAND,
+        &rename::COMMAND,
+        &restart::COMMAND,
+        &rm::COMMAND,
+        &run::COMMAND,
+        &start::COMMAND,
+        &stats::COMMAND,
+        &stop::COMMAND,
+        &top::COMMAND,
+        &unpause::COMMAND,
+        &wait::COMMAND,
+    ],
+    aliases: &[("ps", "ls"), ("list", "ls"), ("remove", "rm")],
+    later: later::CONTAINER,
+};
+
+static IMAGE: Group = Group {
+    name: "image",
+    about: "Manage images",
+    commands: &[
+        &history::COMMAND,
+        &import::COMMAND,
+        &inspect::IMAGE,
+        &load::COMMAND,
+        &images::LS,
+        &image_prune::COMMAND,
+        &pull::COMMAND,
+        &rmi::RM,
+        &save::COMMAND,
+        &tag::COMMAND,
+    ],
+    aliases: &[("list", "ls"), ("remove", "rm")],
+    later: later::IMAGE,
+};
+
+static SYSTEM: Group = Group {
+    name: "system",
+    about: "Look at the engine",
+    commands: &[&events::COMMAND, &info::COMMAND],
+    aliases: &[],
+    later: later::SYSTEM,
+};

@@ -1,0 +1,133 @@
+//! The top of the tree of commands.
+
+use crate::command::{Entry, command_list, print_help, usage_failure};
+use crate::commands;
+use crate::context::{Context, Globals, Program};
+use crate::flags::{self, Flag, Help, Row};
+use crate::outcome::{Failure, Outcome};
+
+static FLAGS: &[Flag<Globals>] = &[
+    Flag::text("config", '\0', |o: &mut Globals| &mut o.config, "Directory of the client's own files")
+        .default("\"~/.docker\""),
+    Flag::text(
+        "context",
+        'c',
+        |o: &mut Globals| &mut o.context,
+        "Context that says which engine to speak to",
+    ),
+    Flag::bool("debug", 'D', |o: &mut Globals| &mut o.debug, "Tell more"),
+    Flag::list("host", 'H', |o: &mut Globals| &mut o.hosts, "Socket of the engine to speak to"),
+    Flag::text(
+        "log-level",
+        'l',
+        |o: &mut Globals| &mut o.log_level,
+        "How much to tell: debug, info, warn, error or fatal",
+    )
+    .default("\"info\""),
+    Flag::bool("tls", '\0', |o: &mut Globals| &mut o.tls, "Speak TLS; goes without saying with --tlsverify"),
+    Flag::text(
+        "tlscacert",
+        '\0',
+        |o: &mut Globals| &mut o.tls_ca,
+        "Trust only engines that this authority has signed",
+    ),
+    Flag::text(
+        "tlscert",
+        '\0',
+        |o: &mut Globals| &mut o.tls_certificate,
+        "Certificate that we show to the engine",
+    ),
+    Flag::text("tlskey", '\0', |o: &mut Globals| &mut o.tls_key, "Its key"),
+    Flag::bool(
+        "tlsverify",
+        '\0',
+        |o: &mut Globals| &mut o.tls_verify,
+        "Speak TLS and check the engine's certificate",
+    ),
+    Flag::bool("version", 'v', |o: &mut Globals| &mut o.version, "Print the version and quit"),
+];
+
+const USAGE: &str = "[OPTIONS] COMMAND [ARG...]";
+
+/// Reads the whole command line and runs the command.
+pub(crate) fn run(program: Program, words: &[String]) -> Outcome {
+    let mut globals = Globals::default();
+    let parsed = flags::parse(FLAGS, false, words, &mut globals)
+        .map_err(|error| usage_failure(&error.to_string(), program.name, USAGE))?;
+    let context = Context::new(program, globals);
+    let Some((name, rest)) = parsed.arguments.split_first() else {
+        return nothing_to_do(&context, parsed.help);
+    };
+    if name == "help" {
+        return help_topic(&context, rest);
+    }
+    if context.globals.version {
+        return commands::version::print_short(&context);
+    }
+    let Some(command) = find(name) else {
+        let program = context.program.name;
+        return Err(Failure::new(format!(
+            "{program}: unknown command: {program} {name}\n\nRun '{program} --help' for more information"
+        )));
+    };
+    let mut rest = rest.to_vec();
+    if parsed.help.is_some() {
+        rest.insert(0, "--help".to_owned());
+    }
+    command.call(&context, &format!("{} {}", context.program.name, command.name()), &rest)
+}
+
+/// No command: the version, or help; help that nobody asked for is talk.
+fn nothing_to_do(context: &Context, wanted: Option<Help>) -> Outcome {
+    match wanted {
+        Some(wanted) => {
+            if wanted == Help::Short {
+                context.printer.say("Flag shorthand -h has been deprecated, use --help");
+            }
+            print_help(context, Help::Long, &help(context))
+        }
+        None if context.globals.version => commands::version::print_short(context),
+        None => {
+            context.printer.talk(help(context));
+            Ok(())
+        }
+    }
+}
+
+fn find(name: &str) -> Option<&'static dyn Entry> {
+    let entries =
+        commands::COMMON.iter().chain(commands::MANAGEMENT).chain(commands::OTHER).chain(commands::HIDDEN);
+    entries.copied().find(|command| command.name() == name)
+}
+
+fn help_topic(context: &Context, topic: &[String]) -> Outcome {
+    let Some((name, rest)) = topic.split_first() else {
+        return print_help(context, Help::Long, &help(context));
+    };
+    let Some(command) = find(name) else {
+        return Err(Failure::new(format!("unknown help topic: {}", topic.join(" "))));
+    };
+    let mut words = rest.to_vec();
+    words.push("--help".to_owned());
+    command.call(context, &format!("{} {name}", context.program.name), &words)
+}
+
+fn help(context: &Context) -> String {
+    let program = context.program.name;
+    let about = match context.program {
+        Program::DOCKER => "Containers and images, by Berth in Docker's words",
+        _ => "Containers and images from one file",
+    };
+    let mut text = format!("Usage:  {program} [OPTIONS] COMMAND\n\n{about}\n\nCommon Commands:\n");
+    // In the order in which a newcomer meets them.
+    for command in commands::COMMON {
+        text.push_str(&format!("  {:11} {}\n", command.name(), command.about()));
+    }
+    text.push_str(&format!("\nManagement Commands:\n{}", command_list(commands::MANAGEMENT.iter().copied())));
+    text.push_str(&format!("\nCommands:\n{}", command_list(commands::OTHER.iter().copied())));
+    let rows: Vec<Row> = FLAGS.iter().map(Row::from).collect();
+    let width = context.columns().saturating_sub(1);
+    text.push_str(&format!("\nGlobal Options:\n{}", flags::wrapped(&rows, width)));
+    text.push_str(&format!("\nRun '{program} COMMAND --help' for more information on a command.\n"));
+    text
+}
