@@ -98,6 +98,7 @@ pub struct Summary {
 /// Differences of `GET /containers/json`.
 pub const LIST_CHANGES: &[Change] = &[
     Change { before: 52, apply: |list| each(list, |container| container.remove("Health")) },
+    Change { before: 48, apply: |list| each(list, without_gateway_priority) },
     Change {
         before: 46,
         apply: |list| {
@@ -255,8 +256,8 @@ pub struct Inspect {
 /// Differences of `GET /containers/{id}/json`.
 pub const INSPECT_CHANGES: &[Change] = &[
     Change { before: 52, apply: inspect_before_1_52 },
+    Change { before: 48, apply: without_gateway_priority },
     Change { before: 45, apply: inspect_before_1_45 },
-    Change { before: 44, apply: inspect_before_1_44 },
 ];
 
 /// The default network's values stand beside the networks; `OnBuild` is `null` instead of absent.
@@ -286,6 +287,14 @@ fn inspect_before_1_52(inspect: &mut Node) {
     }
 }
 
+/// Networks have no priority.
+fn without_gateway_priority(container: &mut Node) {
+    let networks = container.get_mut("NetworkSettings").and_then(|settings| settings.get_mut("Networks"));
+    if let Some(Node::Object(networks)) = networks {
+        networks.iter_mut().for_each(|(_, endpoint)| endpoint.remove("GwPriority"));
+    }
+}
+
 /// The short id of the container is one of the aliases in user-defined networks.
 fn inspect_before_1_45(inspect: &mut Node) {
     let Some(Node::String(id)) = inspect.get("Id").cloned() else { return };
@@ -304,21 +313,6 @@ fn inspect_before_1_45(inspect: &mut Node) {
             Some(aliases) => *aliases = Node::Array(vec![Node::String(short.clone())]),
             None => {}
         }
-    }
-}
-
-/// The hardware address that was asked for stands in the configuration.
-fn inspect_before_1_44(inspect: &mut Node) {
-    let mode = inspect.get("HostConfig").and_then(|host| host.get("NetworkMode")).cloned();
-    let Some(Node::String(mode)) = mode else { return };
-    let networks = inspect.get("NetworkSettings").and_then(|settings| settings.get("Networks"));
-    let mac = networks
-        .and_then(|networks| networks.get(&mode))
-        .and_then(|endpoint| endpoint.get("MacAddress"))
-        .cloned();
-    let Some(mac) = mac.filter(|mac| *mac != Node::string("")) else { return };
-    if let Some(config) = inspect.get_mut("Config") {
-        config.insert_before("OnBuild", "MacAddress", mac);
     }
 }
 
@@ -415,9 +409,6 @@ pub struct WaitResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<WaitError>,
 }
-
-/// Differences of `POST /containers/{id}/wait`.
-pub const WAIT_CHANGES: &[Change] = &[];
 
 /// Why waiting failed.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

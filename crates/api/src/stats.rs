@@ -14,24 +14,10 @@ use crate::version::Change;
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Stats {
-    /// The container's id.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub id: String,
-    /// The container's name, with a slash before it.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub name: String,
-    /// `linux`.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub os_type: String,
     /// When the sample was taken, RFC 3339.
     pub read: String,
-    /// Processor time.
-    pub cpu_stats: CpuStats,
-    /// Memory.
-    pub memory_stats: MemoryStats,
-    /// Network interfaces.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub networks: BTreeMap<String, NetworkStats>,
+    /// When the sample before was taken; the year 1 if there is none.
+    pub preread: String,
     /// Processes.
     pub pids_stats: PidsStats,
     /// Block devices.
@@ -40,10 +26,24 @@ pub struct Stats {
     pub num_procs: u32,
     /// Windows only.
     pub storage_stats: berth_oci::container::Empty,
-    /// When the sample before was taken; the year 1 if there is none.
-    pub preread: String,
+    /// Processor time.
+    pub cpu_stats: CpuStats,
     /// Processor time of the sample before.
     pub precpu_stats: CpuStats,
+    /// Memory.
+    pub memory_stats: MemoryStats,
+    /// The container's name, with a slash before it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// The container's id.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub id: String,
+    /// `linux`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub os_type: String,
+    /// Network interfaces.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub networks: BTreeMap<String, NetworkStats>,
 }
 
 /// Differences of `GET /containers/{id}/stats`.

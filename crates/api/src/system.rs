@@ -13,6 +13,8 @@ use crate::{container, image, volume};
 pub struct VersionResponse {
     /// The product.
     pub platform: Platform,
+    /// The parts.
+    pub components: Vec<Component>,
     /// The version.
     pub version: String,
     /// The newest API version.
@@ -20,16 +22,14 @@ pub struct VersionResponse {
     /// The oldest API version.
     #[serde(rename = "MinAPIVersion")]
     pub min_api_version: String,
-    /// The operating system.
-    pub os: String,
-    /// The architecture, in Go's words.
-    pub arch: String,
-    /// The parts.
-    pub components: Vec<Component>,
     /// The commit.
     pub git_commit: String,
     /// The version of the compiler, under Docker's name for it.
     pub go_version: String,
+    /// The operating system.
+    pub os: String,
+    /// The architecture, in Go's words.
+    pub arch: String,
     /// The kernel's release.
     pub kernel_version: String,
     /// Experimental features are on.
@@ -228,9 +228,8 @@ fn info_before_1_49(info: &mut Node) {
     info.remove("FirewallBackend");
 }
 
-/// No features of runtimes, no device specifications.
+/// No features of runtimes.
 fn info_before_1_44(info: &mut Node) {
-    info.remove("CDISpecDirs");
     if let Some(Node::Object(runtimes)) = info.get_mut("Runtimes") {
         runtimes.iter_mut().for_each(|(_, runtime)| runtime.remove("status"));
     }

@@ -115,8 +115,6 @@ pub struct EndpointSettings {
     pub aliases: Option<Vec<String>>,
     /// The hardware address.
     pub mac_address: String,
-    /// Options of the driver.
-    pub driver_opts: Option<Map<String>>,
     /// The network with the highest one gives the default route.
     pub gw_priority: i32,
     /// The network's id.
@@ -142,6 +140,8 @@ pub struct EndpointSettings {
     /// Its prefix length.
     #[serde(rename = "GlobalIPv6PrefixLen")]
     pub global_ipv6_prefix_len: i32,
+    /// Options of the driver.
+    pub driver_opts: Option<Map<String>>,
     /// All names of the container in this network.
     #[serde(rename = "DNSNames")]
     pub dns_names: Option<Vec<String>>,
