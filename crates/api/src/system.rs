@@ -388,37 +388,27 @@ pub struct DiskUsage {
 
 /// Differences of `GET /system/df`.
 pub const DISK_USAGE_CHANGES: &[Change] = &[
-    Change {
-        before: 52,
-        apply: |usage| {
-            for name in ["ImageUsage", "ContainerUsage", "VolumeUsage", "BuildCacheUsage"] {
-                usage.remove(name);
-            }
-            for name in ["Images", "Containers", "Volumes", "BuildCache"] {
-                if usage.get(name).is_none() {
-                    usage.set(name, Node::Null);
-                }
-            }
-            if let Some(containers) = usage.get_mut("Containers") {
-                container::LIST_CHANGES
-                    .iter()
-                    .filter(|change| change.before == 52)
-                    .for_each(|change| (change.apply)(containers));
-            }
-        },
-    },
-    Change {
-        before: 44,
-        apply: |usage| {
-            if let Some(images) = usage.get_mut("Images") {
-                image::LIST_CHANGES
-                    .iter()
-                    .filter(|change| change.before == 44)
-                    .for_each(|change| (change.apply)(images));
-            }
-        },
-    },
+    Change { before: 52, apply: usage_before_1_52 },
+    Change { before: 44, apply: |usage| change_list(usage, "Images", image::LIST_CHANGES, 44) },
 ];
+
+/// Only the old form, with `null` for what was not asked for.
+fn usage_before_1_52(usage: &mut Node) {
+    let nothing = |name: &str| if name == "LayersSize" { Node::Number(0.into()) } else { Node::Null };
+    let fields = ["LayersSize", "Images", "Containers", "Volumes", "BuildCache"].map(|name| {
+        let value = usage.get(name).cloned().unwrap_or_else(|| nothing(name));
+        (name.to_owned(), value)
+    });
+    *usage = Node::Object(fields.into());
+    change_list(usage, "Containers", container::LIST_CHANGES, 52);
+}
+
+/// Applies the changes of a list to the list in here.
+fn change_list(usage: &mut Node, name: &str, changes: &[Change], before: u16) {
+    if let Some(list) = usage.get_mut(name) {
+        changes.iter().filter(|change| change.before == before).for_each(|change| (change.apply)(list));
+    }
+}
 
 /// What things of one kind take on disk.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -2,6 +2,8 @@
 //! even the order. `recorded/` has answers of Docker 26 (API 1.45, and older versions as it tells them), for two
 //! containers made for the purpose.
 
+#![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
+
 use berth_api::version::{self, Change, Version};
 use berth_api::{container, event, exec, image, network, stats, system, volume};
 use berth_oci::json::{self, Node};
