@@ -85,7 +85,9 @@ fn run(order: &Order) -> io::Result<u8> {
 
 /// The program is a process group of its own, and that of the terminal if there is one.
 fn start(order: &Order) -> io::Result<Child> {
-    let child = Command::new(&order.program).args(&order.arguments).process_group(0).spawn()?;
+    let mut command = Command::new(&order.program);
+    berth_sys::supervisor::unblock_signals_in(&mut command);
+    let child = command.args(&order.arguments).process_group(0).spawn()?;
     let group = Pid::from_child(&child);
     // Where standard input is no terminal there is nothing to hand over. The signal that a background process gets for
     // this is blocked. If the program was faster, the terminal has stopped it.

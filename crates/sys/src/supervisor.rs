@@ -31,6 +31,18 @@ pub fn watch_signals(watched: &[i32]) -> io::Result<OwnedFd> {
     owned(fd)
 }
 
+/// Gives the two signals that the C library keeps for itself their default effect. `posix_spawn` leaves them ignored in
+/// what it starts, and a container would inherit that.
+pub fn reset_library_signals() {
+    for signal in [32, 33] {
+        // The kernel's own structure: handler, flags, restorer, mask. All nought is the default effect.
+        let action = [0_u64; 4];
+        let old = std::ptr::null_mut::<u64>();
+        // SAFETY: the library refuses these numbers, the kernel takes them; it reads four words and writes nothing.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, action.as_ptr(), old, 8) };
+    }
+}
+
 /// Closes every descriptor but 0, 1 and 2.
 ///
 /// For the very start of `main` only: the standard library owns none but those three there, so no value exists whose
@@ -67,6 +79,30 @@ pub fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
 pub fn send_signal_to_group(leader: rustix::process::Pid, signal: i32) -> io::Result<()> {
     // SAFETY: the call takes two numbers.
     match unsafe { libc::kill(-leader.as_raw_pid(), signal) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Makes a command start its program with no signal blocked and `SIGPIPE` in its default effect.
+pub fn unblock_signals_in(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt;
+    // SAFETY: between fork and exec only system calls are made, which are async-signal-safe.
+    unsafe {
+        command.pre_exec(|| {
+            crate::process::restore_signals();
+            Ok(())
+        });
+    }
+}
+
+/// Moves the calling process, which must have one thread, into a mount namespace of its own.
+///
+/// # Errors
+/// `EPERM` without `CAP_SYS_ADMIN`, `ENOSPC` at the limit of namespaces.
+pub fn unshare_mounts() -> io::Result<()> {
+    // SAFETY: CLONE_NEWNS changes neither memory nor the table of descriptors.
+    match unsafe { libc::unshare(libc::CLONE_NEWNS) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }

@@ -103,7 +103,7 @@ impl Server {
             self.unheard.push(Answer::Exited(status));
             self.tell();
         }
-        self.container.run_poststop_hooks();
+        self.container.delete();
         if unwanted {
             self.close_log();
             self.life = Life::Over;

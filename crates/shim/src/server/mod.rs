@@ -18,6 +18,7 @@ mod container;
 mod detach;
 mod directory;
 mod exit;
+mod foreign;
 mod group;
 mod link;
 mod poll;
@@ -154,8 +155,8 @@ impl Server {
             for &(token, flags) in &ready[..count] {
                 self.dispatch(token, flags);
             }
-            self.tell();
             self.tick();
+            self.tell();
         }
         self.directory.remove();
     }

@@ -1,0 +1,342 @@
+//! A place for containers of busybox, and what tests ask of them. As root, with busybox-static from Debian.
+#![allow(dead_code)] // each test binary uses its part
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use berth_oci::Mount;
+use berth_oci::runtime::{
+    Linux, LinuxCapabilities, LinuxDeviceCgroup, LinuxNamespace, LinuxNamespaceType, LinuxResources, Process, Root, Spec,
+};
+use berth_shim::client::{
+    Attach, Event, ExecStart, Exit, ExitStatus, Launcher, LogFile, Runtime, Shim, Start, StartError, Started, StdinMode,
+    Streams,
+};
+use tokio::io::AsyncReadExt;
+use tokio::net::UnixStream;
+
+/// Longer than anything takes: a test that waits for it has failed.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+const SHIM: &str = env!("CARGO_BIN_EXE_berth-shim");
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// A root file system, a directory for shims, and a launcher. Leaves nothing behind.
+pub struct Host {
+    pub dir: Place,
+    pub launcher: Launcher,
+    cgroup: String,
+}
+
+/// A directory that is removed in the end.
+pub struct Place(PathBuf);
+
+impl Place {
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+/// What both standard streams said.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Said {
+    pub stdout: Vec<u8>,
+    pub stderr: Vec<u8>,
+}
+
+impl Host {
+    pub fn new() -> Host {
+        let dir = Place(tempfile::Builder::new().prefix("shim-").tempdir_in("/tmp").unwrap().keep());
+        let root = dir.path().join("root");
+        for sub in ["bin", "proc", "dev", "sys", "tmp", "etc"] {
+            fs::create_dir_all(root.join(sub)).unwrap();
+        }
+        fs::copy("/bin/busybox", root.join("bin/busybox")).expect("busybox-static is installed");
+        let list = std::process::Command::new("/bin/busybox").arg("--list").output().unwrap();
+        for applet in String::from_utf8(list.stdout).unwrap().lines().filter(|applet| *applet != "busybox") {
+            symlink("busybox", root.join("bin").join(applet)).unwrap();
+        }
+        fs::create_dir(dir.path().join("shim")).unwrap();
+        fs::create_dir(dir.path().join("containers")).unwrap();
+        let launcher = Launcher::of(Path::new(SHIM)).unwrap();
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        Host { dir, launcher, cgroup: format!("/shim-test-{}-{number}", std::process::id()) }
+    }
+
+    /// Takes over what another process has made.
+    pub fn at(dir: &str, cgroup: &str) -> Host {
+        let launcher = Launcher::of(Path::new(SHIM)).unwrap();
+        Host { dir: Place(dir.into()), launcher, cgroup: cgroup.to_owned() }
+    }
+
+    pub fn shim_dir(&self, id: &str) -> PathBuf {
+        self.dir.path().join("shim").join(id)
+    }
+
+    pub fn exit_file(&self, id: &str) -> PathBuf {
+        self.dir.path().join("containers").join(format!("{id}.exit"))
+    }
+
+    pub fn log_file(&self, id: &str) -> PathBuf {
+        self.dir.path().join("containers").join(format!("{id}-json.log"))
+    }
+
+    pub fn root(&self) -> PathBuf {
+        self.dir.path().join("root")
+    }
+
+    pub fn cgroup_of(&self, id: &str) -> String {
+        format!("{}/{id}", self.cgroup)
+    }
+
+    /// A container that runs `args`.
+    pub fn container(&self, id: &str, args: &[&str]) -> Start {
+        Start {
+            id: id.to_owned(),
+            dir: self.shim_dir(id),
+            bundle: self.shim_dir(id),
+            spec: self.spec(id, args),
+            rootfs: Vec::new(),
+            stdin: StdinMode::Null,
+            log: Some(LogFile {
+                path: self.log_file(id),
+                max_size_bytes: 0,
+                max_files: 1,
+                compress: false,
+                attrs: String::new(),
+            }),
+            exit_file: self.exit_file(id),
+            netns: None,
+            attach: Vec::new(),
+            hold: Vec::new(),
+            runtime: self.runtime(),
+        }
+    }
+
+    pub fn runtime(&self) -> Runtime {
+        match std::env::var_os("BERTH_SHIM_TEST_RUNTIME") {
+            Some(path) => Runtime::Command { path: path.into(), args: Vec::new(), root: self.dir.path().join("runtime") },
+            None => Runtime::Linked,
+        }
+    }
+
+    fn spec(&self, id: &str, args: &[&str]) -> Spec {
+        use LinuxNamespaceType::{Ipc, Mount as Mounts, Network, Pid, Uts};
+        let namespaces = [Pid, Mounts, Ipc, Uts, Network];
+        let allow = LinuxDeviceCgroup { allow: true, access: "rwm".to_owned(), ..LinuxDeviceCgroup::default() };
+        Spec {
+            oci_version: "1.0.2".to_owned(),
+            process: Some(process(args)),
+            root: Some(Root { path: self.root().to_str().unwrap().to_owned(), readonly: false }),
+            hostname: "box".to_owned(),
+            mounts: vec![
+                Mount::new("proc", "proc", "/proc", &[]),
+                Mount::new("tmpfs", "tmpfs", "/dev", &["mode=755"]),
+                Mount::new("devpts", "devpts", "/dev/pts", &["newinstance", "ptmxmode=0666", "mode=0620"]),
+                Mount::new("tmpfs", "tmpfs", "/tmp", &[]),
+            ],
+            linux: Some(Linux {
+                namespaces: namespaces.map(|kind| LinuxNamespace { kind, path: String::new() }).into(),
+                cgroups_path: self.cgroup_of(id),
+                resources: Some(LinuxResources { devices: vec![allow], ..LinuxResources::default() }),
+                ..Linux::default()
+            }),
+            ..Spec::default()
+        }
+    }
+
+    /// Starts a container that has to start.
+    pub async fn start(&self, start: Start) -> (Shim, Started) {
+        let started = tokio::time::timeout(PATIENCE, self.launcher.start(start)).await.expect("starts in time");
+        started.unwrap_or_else(|error| panic!("{}", chain(&error)))
+    }
+
+    /// Starts a container that cannot.
+    pub async fn fail(&self, start: Start) -> StartError {
+        let failed = tokio::time::timeout(PATIENCE, self.launcher.start(start)).await.expect("fails in time");
+        failed.err().expect("it does not start")
+    }
+
+    /// Runs a container to its end; gives that and its log.
+    pub async fn run(&self, start: Start) -> (ExitStatus, Said) {
+        let id = start.id.clone();
+        let (shim, mut started) = self.start(start).await;
+        let status = exited(&mut started).await;
+        shim.shutdown().await.unwrap();
+        (status, self.log(&id))
+    }
+
+    /// What is in the log.
+    pub fn log(&self, id: &str) -> Said {
+        let mut said = Said::default();
+        for line in fs::read_to_string(self.log_file(id)).unwrap().lines() {
+            let entry: serde_json::Value = serde_json::from_str(line).unwrap();
+            let text = entry["log"].as_str().unwrap().as_bytes();
+            match entry["stream"].as_str() {
+                Some("stdout") => said.stdout.extend_from_slice(text),
+                _ => said.stderr.extend_from_slice(text),
+            }
+        }
+        said
+    }
+
+    /// Whether nothing of a container is left but its record and its log.
+    pub fn is_gone(&self, id: &str) -> bool {
+        let cgroups = ["memory", "pids", "freezer", "unified", ""];
+        let is_left = |root: &str| Path::new("/sys/fs/cgroup").join(root).join(&self.cgroup_of(id)[1..]).exists();
+        !self.shim_dir(id).exists() && !cgroups.into_iter().any(is_left)
+    }
+
+    /// Waits until that is so.
+    pub async fn gone(&self, id: &str) {
+        eventually(&format!("{id} is gone"), || self.is_gone(id)).await;
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // A test that has failed leaves containers.
+        for shim in fs::read_dir(self.dir.path().join("shim")).into_iter().flatten().flatten() {
+            if let Some(pid) = fs::read(shim.path().join("state.json")).ok().and_then(|state| {
+                let state: serde_json::Value = serde_json::from_slice(&state).ok()?;
+                u32::try_from(state["shim_pid"].as_u64()?).ok()
+            }) {
+                kill(pid);
+            }
+            let dir = shim.path();
+            // A runtime cannot be entered from within another.
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                    let _ = runtime.block_on(berth_shim::client::clean_up(&dir));
+                });
+            });
+        }
+        let roots = fs::read_dir("/sys/fs/cgroup").unwrap().flatten().map(|entry| entry.path());
+        for root in roots.chain([PathBuf::from("/sys/fs/cgroup")]) {
+            let _ = fs::remove_dir(root.join(&self.cgroup[1..]));
+        }
+        let _ = fs::remove_dir_all(self.dir.path());
+    }
+}
+
+/// A process with Docker's defaults, as far as they matter here.
+pub fn process(args: &[&str]) -> Process {
+    let all = ["CAP_CHOWN", "CAP_KILL", "CAP_SETGID", "CAP_SETUID", "CAP_SYS_ADMIN"].map(str::to_owned).to_vec();
+    Process {
+        args: args.iter().map(|&arg| arg.to_owned()).collect(),
+        env: vec!["PATH=/bin".to_owned(), "TERM=xterm".to_owned()],
+        cwd: "/".to_owned(),
+        capabilities: Some(LinuxCapabilities {
+            bounding: all.clone(),
+            effective: all.clone(),
+            permitted: all,
+            ..LinuxCapabilities::default()
+        }),
+        ..Process::default()
+    }
+}
+
+pub fn exec(id: &str, args: &[&str], attach: Option<Attach>) -> ExecStart {
+    ExecStart { id: id.to_owned(), process: process(args), attach }
+}
+
+pub fn shell(script: &str) -> [&str; 3] {
+    ["sh", "-c", script]
+}
+
+pub fn output() -> Streams {
+    Streams { stdout: true, stderr: true, ..Streams::default() }
+}
+
+pub fn all() -> Streams {
+    Streams { stdin: true, ..output() }
+}
+
+/// The next event.
+pub async fn event(started: &mut Started) -> Event {
+    tokio::time::timeout(PATIENCE, started.events.recv()).await.expect("an event comes").expect("the shim is there")
+}
+
+/// The exit; other events are passed over.
+pub async fn exited(started: &mut Started) -> ExitStatus {
+    loop {
+        match event(started).await {
+            Event::Exited(status) => return status,
+            Event::Gone => panic!("the shim is gone"),
+            _ => {}
+        }
+    }
+}
+
+pub async fn waited(shim: &Shim) -> Exit {
+    tokio::time::timeout(PATIENCE, shim.wait()).await.expect("ends in time")
+}
+
+/// Reads frames to the end of the stream.
+pub async fn frames(stream: &mut UnixStream) -> Said {
+    let mut bytes = Vec::new();
+    tokio::time::timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.expect("ends in time").unwrap();
+    let mut said = Said::default();
+    let mut rest = bytes.as_slice();
+    while !rest.is_empty() {
+        let (header, body) = rest.split_at(8);
+        let (text, next) = body.split_at(u32::from_be_bytes(header[4..].try_into().unwrap()) as usize);
+        match header[0] {
+            1 => said.stdout.extend_from_slice(text),
+            2 => said.stderr.extend_from_slice(text),
+            other => panic!("a frame of stream {other}"),
+        }
+        rest = next;
+    }
+    said
+}
+
+/// Reads until `text` has come.
+pub async fn read_until(stream: &mut UnixStream, text: &str) -> Vec<u8> {
+    let mut seen = Vec::new();
+    let mut buffer = [0; 4096];
+    while !String::from_utf8_lossy(&seen).contains(text) {
+        let read = tokio::time::timeout(PATIENCE, stream.read(&mut buffer)).await;
+        let read = read.unwrap_or_else(|_| panic!("{text:?} does not come after {:?}", String::from_utf8_lossy(&seen)));
+        let read = read.unwrap();
+        assert!(read > 0, "the stream ends before {text:?}, after {:?}", String::from_utf8_lossy(&seen));
+        seen.extend_from_slice(&buffer[..read]);
+    }
+    seen
+}
+
+/// Waits until something is so.
+pub async fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(tokio::time::Instant::now() < deadline, "in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+pub fn is_alive(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+/// The shim's own process.
+pub fn shim_pid(host: &Host, id: &str) -> u32 {
+    let state = fs::read(host.shim_dir(id).join("state.json")).unwrap();
+    let state: serde_json::Value = serde_json::from_slice(&state).unwrap();
+    u32::try_from(state["shim_pid"].as_u64().unwrap()).unwrap()
+}
+
+pub fn kill(pid: u32) {
+    let pid = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();
+    // Gone already is as good.
+    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+}
+
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let source = error.source().map(|source| format!(": {}", chain(source))).unwrap_or_default();
+    format!("{error}{source}")
+}
