@@ -16,18 +16,27 @@
 //! All calls are synchronous and may be made from any number of threads at once.
 #![forbid(unsafe_code)]
 
+mod bridge;
+mod choose;
 mod config;
+mod conntrack;
 mod endpoint;
 mod error;
 pub mod files;
+mod ipam;
+mod janitor;
+mod live;
 mod mac;
 mod netlink;
 mod network;
+mod nft;
 mod port;
+mod publish;
 mod rtnl;
 mod sandbox;
 mod stats;
 mod subnet;
+mod sysctl;
 mod watch;
 
 pub use config::NetworkConfig;

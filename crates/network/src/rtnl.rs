@@ -1,7 +1,6 @@
 //! Links, addresses and routes: what is asked of rtnetlink, one function a question.
 
 use std::{
-    io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     os::fd::{AsRawFd, BorrowedFd},
 };
@@ -18,6 +17,7 @@ const AF_INET: u8 = 2;
 const AF_BRIDGE: u8 = 7;
 const AF_INET6: u8 = 10;
 const IFF_UP: u32 = 1;
+const IF_OPER_UP: u8 = 6;
 /// Index of the loopback interface in every namespace.
 const LOOPBACK: u32 = 1;
 const REQUEST: u16 = NLM_F_REQUEST;
@@ -33,15 +33,16 @@ pub(crate) struct Link {
     pub(crate) master: u32,
     /// `bridge`, `veth` …; empty for hardware.
     pub(crate) kind: String,
+    /// It passes frames: its carrier has been noticed.
+    pub(crate) operational: bool,
 }
 
-/// The container's end of a veth pair.
+/// Addresses and default routes of the container's end of a veth pair.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Interface {
-    pub(crate) mac: MacAddr,
     pub(crate) ipv4: Subnet4,
-    pub(crate) gateway: Option<Ipv4Addr>,
-    pub(crate) ipv6: Option<(Subnet6, Option<Ipv6Addr>)>,
+    pub(crate) gateway: Ipv4Addr,
+    pub(crate) ipv6: Option<(Subnet6, Ipv6Addr)>,
 }
 
 /// A veth pair to be made: one end on the bridge, the other in a namespace.
@@ -54,6 +55,15 @@ pub(crate) struct VethPair<'a> {
     pub(crate) netns: BorrowedFd<'a>,
     /// Hardware address of the container's end, `eth0`.
     pub(crate) mac: MacAddr,
+}
+
+/// How a bridge treats a port.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Port {
+    /// No frames to or from other such ports: only the host.
+    pub(crate) isolated: bool,
+    /// Frames may go back to where they came from.
+    pub(crate) hairpin: bool,
 }
 
 /// All links of the namespace.
@@ -88,6 +98,7 @@ fn read_link(reply: &Reply<'_>) -> Link {
         up: reply.header_u32(8) & IFF_UP != 0,
         mtu: attributes.u32(IFLA_MTU).unwrap_or(0),
         master: attributes.u32(IFLA_MASTER).unwrap_or(0),
+        operational: attributes.find(IFLA_OPERSTATE) == Some(&[IF_OPER_UP]),
         kind: attributes.nested(IFLA_LINKINFO).string(IFLA_INFO_KIND).unwrap_or_default().to_owned(),
     }
 }
@@ -177,6 +188,18 @@ pub(crate) fn add_address(
     socket.transact(&mut messages)
 }
 
+/// Lets packets to an address in by a link as the host's own; it may be so already. Other routes to it come first.
+pub(crate) fn add_local_route(socket: &mut Socket, index: u32, address: Ipv6Addr) -> Result<(), Refusal> {
+    const RT_TABLE_LOCAL: u8 = 255;
+    const RTN_LOCAL: u8 = 2;
+    const PRIORITY: u32 = 4096;
+    let header = [AF_INET6, 128, 0, 0, RT_TABLE_LOCAL, RTPROT_BOOT, RT_SCOPE_UNIVERSE, RTN_LOCAL, 0, 0, 0, 0];
+    let mut messages = Messages::new();
+    messages.begin(RTM_NEWROUTE, REQUEST | NLM_F_CREATE | NLM_F_EXCL, &header);
+    messages.attr(RTA_DST, &address.octets()).u32(RTA_OIF, index).u32(RTA_PRIORITY, PRIORITY).acknowledge();
+    ignore(socket.transact(&mut messages), &[Errno::EXIST])
+}
+
 /// Takes an address off a link.
 pub(crate) fn remove_address(
     socket: &mut Socket,
@@ -200,6 +223,9 @@ pub(crate) fn create_veth(socket: &mut Socket, pair: &VethPair<'_>) -> Result<()
         .string(IFLA_IFNAME, pair.name)
         .u32(IFLA_MTU, pair.mtu)
         .u32(IFLA_MASTER, pair.bridge)
+        // Without a number each end gets a queue for each processor, with its files in sysfs.
+        .u32(IFLA_NUM_TX_QUEUES, 1)
+        .u32(IFLA_NUM_RX_QUEUES, 1)
         .nested(IFLA_LINKINFO, |info| {
             info.string(IFLA_INFO_KIND, "veth").nested(IFLA_INFO_DATA, |data| {
                 data.nested(VETH_INFO_PEER, |peer| {
@@ -207,6 +233,8 @@ pub(crate) fn create_veth(socket: &mut Socket, pair: &VethPair<'_>) -> Result<()
                     peer.raw(&link_header(AF_UNSPEC, 0, None))
                         .string(IFLA_IFNAME, "eth0")
                         .u32(IFLA_MTU, pair.mtu)
+                        .u32(IFLA_NUM_TX_QUEUES, 1)
+                        .u32(IFLA_NUM_RX_QUEUES, 1)
                         .attr(IFLA_ADDRESS, &pair.mac.0)
                         .u32(IFLA_NET_NS_FD, pair.netns.as_raw_fd().cast_unsigned());
                 });
@@ -216,22 +244,20 @@ pub(crate) fn create_veth(socket: &mut Socket, pair: &VethPair<'_>) -> Result<()
     socket.transact(&mut messages)
 }
 
-/// Sets the loopback interface up, and `eth0` with its addresses and default routes: inside the container's namespace.
-pub(crate) fn configure(socket: &mut Socket, eth0: Option<(u32, &Interface)>) -> Result<(), Refusal> {
+/// Sets the loopback interface of the socket's namespace up.
+pub(crate) fn set_loopback_up(socket: &mut Socket) -> Result<(), Refusal> {
+    set_up(socket, LOOPBACK, None)
+}
+
+/// Sets `eth0` up with its addresses and default routes: over a socket in the container's namespace.
+pub(crate) fn configure(socket: &mut Socket, eth0: u32, interface: &Interface) -> Result<(), Refusal> {
     let mut messages = Messages::new();
-    messages.begin(RTM_SETLINK, REQUEST, &link_header(AF_UNSPEC, LOOPBACK, Some(true)));
-    if let Some((index, interface)) = eth0 {
-        messages.begin(RTM_SETLINK, REQUEST, &link_header(AF_UNSPEC, index, Some(true)));
-        push_address(&mut messages, 0, index, interface.ipv4.address.into(), interface.ipv4.prefix_len);
-        if let Some(gateway) = interface.gateway {
-            push_default_route(&mut messages, index, gateway.into());
-        }
-        if let Some((subnet, gateway)) = interface.ipv6 {
-            push_address(&mut messages, 0, index, subnet.address.into(), subnet.prefix_len);
-            if let Some(gateway) = gateway {
-                push_default_route(&mut messages, index, gateway.into());
-            }
-        }
+    messages.begin(RTM_SETLINK, REQUEST, &link_header(AF_UNSPEC, eth0, Some(true)));
+    push_address(&mut messages, 0, eth0, interface.ipv4.address.into(), interface.ipv4.prefix_len);
+    push_default_route(&mut messages, eth0, interface.gateway.into());
+    if let Some((subnet, gateway)) = interface.ipv6 {
+        push_address(&mut messages, 0, eth0, subnet.address.into(), subnet.prefix_len);
+        push_default_route(&mut messages, eth0, gateway.into());
     }
     messages.acknowledge();
     socket.transact(&mut messages)
@@ -245,12 +271,29 @@ pub(crate) fn plug_in(socket: &mut Socket, index: u32, bridge: u32) -> Result<()
     socket.transact(&mut messages)
 }
 
-/// Keeps a bridge port from reaching other ports: only the host.
-pub(crate) fn isolate_port(socket: &mut Socket, index: u32) -> Result<(), Refusal> {
+/// Tells the host who has an address, so that it need not ask.
+pub(crate) fn introduce(
+    socket: &mut Socket,
+    index: u32,
+    address: Ipv6Addr,
+    mac: MacAddr,
+) -> Result<(), Refusal> {
+    // Of use until it is found wrong.
+    const NUD_STALE: u8 = 0x04;
+    let mut header = [AF_INET6, 0, 0, 0, 0, 0, 0, 0, NUD_STALE, 0, 0, 0];
+    header[4..8].copy_from_slice(&index.to_ne_bytes());
+    let mut messages = Messages::new();
+    messages.begin(RTM_NEWNEIGH, REQUEST | NLM_F_CREATE | NLM_F_REPLACE, &header);
+    messages.attr(NDA_DST, &address.octets()).attr(NDA_LLADDR, &mac.0).acknowledge();
+    socket.transact(&mut messages)
+}
+
+/// Sets what is out of the ordinary about a bridge port.
+pub(crate) fn set_port(socket: &mut Socket, index: u32, port: Port) -> Result<(), Refusal> {
     let mut messages = Messages::new();
     messages.begin(RTM_SETLINK, REQUEST, &link_header(AF_BRIDGE, index, None));
-    messages.nested(IFLA_PROTINFO, |port| {
-        port.u8(IFLA_BRPORT_ISOLATED, 1);
+    messages.nested(IFLA_PROTINFO, |info| {
+        info.u8(IFLA_BRPORT_ISOLATED, port.isolated.into()).u8(IFLA_BRPORT_MODE, port.hairpin.into());
     });
     messages.acknowledge();
     socket.transact(&mut messages)
@@ -371,6 +414,6 @@ fn ignore(result: Result<(), Refusal>, harmless: &[Errno]) -> Result<(), Refusal
 }
 
 /// The index of a link in the namespace of a socket, without taking the kernel's lock of all links.
-pub(crate) fn index_of(socket: &Socket, name: &str) -> Result<u32, io::Error> {
-    Ok(rustix::net::netdevice::name_to_index(socket, name)?)
+pub(crate) fn index_of(socket: &Socket, name: &str) -> Result<u32, Errno> {
+    rustix::net::netdevice::name_to_index(socket, name)
 }

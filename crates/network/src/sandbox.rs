@@ -1,13 +1,18 @@
 //! Network namespaces of containers.
 //!
-//! Each is made on a fresh thread that ends at once: a thread that has been in a namespace of a container does nothing
-//! else afterwards.
+//! A namespace is made on a fresh thread that ends at once; that takes most of the time of a start, so some are made
+//! ahead of need ([`Blank`]). Plugging one into the bridge is two messages: one to the host's rtnetlink, which makes the
+//! veth pair, and one over a socket that was opened inside. No thread enters the namespace for it.
 
 use std::{
     fs::File,
     io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::fs::FileExt,
+    },
     thread,
+    time::Duration,
 };
 
 use rustix::{
@@ -18,12 +23,30 @@ use rustix::{
 
 use crate::{
     Error, MacAddr,
-    netlink::Socket,
-    rtnl::{self, Interface, VethPair},
+    netlink::{Refusal, Socket},
+    rtnl::{self, Interface, Port, VethPair},
 };
 
 /// The threads do little.
 const STACK_LEN: usize = 64 * 1024;
+/// A link that is not up by then, within half a second, comes up later.
+const CARRIER_TRIES: u32 = 1000;
+const CARRIER_PAUSE: Duration = Duration::from_micros(500);
+
+/// A namespace with its loopback interface up and nothing else.
+#[derive(Debug)]
+pub(crate) struct Blank {
+    netns: OwnedFd,
+    inside: Inside,
+}
+
+/// What reaches into a namespace from outside.
+#[derive(Debug)]
+struct Inside {
+    socket: Socket,
+    /// Whether new interfaces have IPv6. `None` where the kernel has no IPv6.
+    disable_ipv6: Option<File>,
+}
 
 /// The bridge's side of a new sandbox.
 #[derive(Debug, Clone, Copy)]
@@ -32,91 +55,139 @@ pub(crate) struct Plug<'a> {
     pub(crate) link: &'a str,
     /// Index of the bridge.
     pub(crate) bridge: u32,
+    pub(crate) bridge_name: &'a str,
     pub(crate) mtu: u32,
-    /// No frames to or from other ports of the bridge.
-    pub(crate) isolated: bool,
+    pub(crate) port: Port,
     pub(crate) mac: MacAddr,
     pub(crate) interface: Interface,
 }
 
-/// Makes a namespace with its loopback up and, with a plug, `eth0` on the bridge. Returns the index of the host's end.
-///
-/// On an error nothing is left: a link that was made goes with the namespace.
-pub(crate) fn create(plug: Option<&Plug<'_>>) -> Result<(OwnedFd, u32), Error> {
-    on_thread(|| {
-        // Opened before the thread leaves the engine's namespace: it creates and looks at the host's end.
-        let mut host = plug.map(|_| open_socket()).transpose()?;
-        berth_sys::net::unshare_network()
-            .map_err(|errno| Error::kernel("make a network namespace", errno))?;
-        let netns = open("/proc/thread-self/ns/net", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|errno| Error::kernel("open the new network namespace", errno))?;
-        let ifindex = fill(host.as_mut().zip(plug), netns.as_fd())?;
-        Ok((netns, ifindex))
-    })
+impl Blank {
+    /// Makes a namespace.
+    pub(crate) fn create() -> Result<Blank, Error> {
+        on_thread(|| {
+            berth_sys::net::unshare_network()
+                .map_err(|errno| Error::kernel("make a network namespace", errno))?;
+            let netns = open("/proc/thread-self/ns/net", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+                .map_err(|errno| Error::kernel("open the new network namespace", errno))?;
+            let mut inside = Inside::open()?;
+            rtnl::set_loopback_up(&mut inside.socket)
+                .map_err(|refusal| Error::kernel("set the loopback interface up", refusal))?;
+            Ok(Blank { netns, inside })
+        })
+    }
+
+    /// The namespace as it is.
+    pub(crate) fn into_netns(self) -> OwnedFd {
+        self.netns
+    }
+
+    /// Makes `eth0` on the bridge. Returns the index of the host's end.
+    ///
+    /// On an error nothing is left but, at most, a link in this namespace, which goes with it.
+    pub(crate) fn plug_in(&mut self, host: &mut Socket, plug: &Plug<'_>) -> Result<u32, Error> {
+        self.inside.plug_in(host, self.netns.as_fd(), plug)
+    }
 }
 
 /// Makes `eth0` again in a namespace that lost it.
-pub(crate) fn replug(netns: BorrowedFd<'_>, plug: &Plug<'_>) -> Result<u32, Error> {
-    on_thread(|| {
-        let mut host = open_socket()?;
+pub(crate) fn replug(host: &mut Socket, netns: BorrowedFd<'_>, plug: &Plug<'_>) -> Result<u32, Error> {
+    let mut inside = on_thread(|| {
         move_into_link_name_space(netns, Some(LinkNameSpaceType::Network))
             .map_err(|errno| Error::kernel("enter the container's network namespace", errno))?;
-        fill(Some((&mut host, plug)), netns)
-    })
+        Inside::open()
+    })?;
+    inside.plug_in(host, netns, plug)
 }
 
-/// On a thread inside the namespace.
-fn fill(outside: Option<(&mut Socket, &Plug<'_>)>, netns: BorrowedFd<'_>) -> Result<u32, Error> {
-    let mut inside = open_socket()?;
-    let Some((host, plug)) = outside else {
-        rtnl::configure(&mut inside, None)
-            .map_err(|refusal| Error::kernel("set the loopback interface up", refusal))?;
-        return Ok(0);
-    };
-    if plug.interface.ipv6.is_none() {
-        // Links take the value over when they are made; changing it afterwards would have to wait for the kernel's
-        // lock of all links. A kernel without IPv6 has no such file.
-        write_if_there("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1")
-            .map_err(|error| Error::kernel("turn off IPv6 in the container", error))?;
+impl Inside {
+    /// On a thread inside the namespace; what it opens stays there.
+    fn open() -> Result<Inside, Error> {
+        let socket = Socket::route(0).map_err(|errno| Error::kernel("open a socket to rtnetlink", errno))?;
+        let disable_ipv6 =
+            match File::options().write(true).open("/proc/sys/net/ipv6/conf/default/disable_ipv6") {
+                Ok(file) => Some(file),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                Err(error) => return Err(Error::kernel("open the container's IPv6 settings", error)),
+            };
+        Ok(Inside { socket, disable_ipv6 })
     }
-    let pair = VethPair { name: plug.link, bridge: plug.bridge, mtu: plug.mtu, netns, mac: plug.mac };
-    rtnl::create_veth(host, &pair)
-        .map_err(|refusal| Error::kernel(format!("create the veth pair {}", plug.link), refusal))?;
-    let configured = connect(host, &mut inside, plug);
-    if configured.is_err()
-        && let Ok(index) = rtnl::index_of(host, plug.link)
-    {
-        // The namespace of an existing container would keep the link.
-        let _ = rtnl::delete_link(host, index);
+
+    fn plug_in(&mut self, host: &mut Socket, netns: BorrowedFd<'_>, plug: &Plug<'_>) -> Result<u32, Error> {
+        let without_ipv6 = plug.interface.ipv6.is_none();
+        if without_ipv6 {
+            // A link takes the value over when it is made. To change it afterwards is to wait for the kernel's lock of
+            // all links.
+            self.disable_ipv6("1")?;
+        }
+        let pair = VethPair { name: plug.link, bridge: plug.bridge, mtu: plug.mtu, netns, mac: plug.mac };
+        let made = rtnl::create_veth(host, &pair)
+            .map_err(|refusal| Error::kernel(format!("create the veth pair {}", plug.link), refusal));
+        if without_ipv6 {
+            self.disable_ipv6("0")?;
+        }
+        made?;
+        let connected = self.connect(host, plug);
+        if connected.is_err()
+            && let Ok(index) = rtnl::index_of(host, plug.link)
+        {
+            let _ = rtnl::delete_link(host, index);
+        }
+        connected
     }
-    configured
+
+    fn connect(&mut self, host: &mut Socket, plug: &Plug<'_>) -> Result<u32, Error> {
+        let eth0 = rtnl::index_of(&self.socket, "eth0").map_err(|errno| Error::kernel("find eth0", errno))?;
+        rtnl::configure(&mut self.socket, eth0, &plug.interface).map_err(|refusal| {
+            Error::kernel(format!("configure eth0 with {}", plug.interface.ipv4), refusal)
+        })?;
+        let ifindex = await_carrier(host, plug.link)?;
+        await_bridge(host, plug.bridge_name)?;
+        if let Some((subnet, _)) = plug.interface.ipv6 {
+            // The container hears who is looked for only when the kernel has joined the group for it, some time later,
+            // and the host would ask again only after a second.
+            rtnl::introduce(host, plug.bridge, subnet.address, plug.mac)
+                .map_err(|refusal| Error::kernel(format!("make {} known", subnet.address), refusal))?;
+        }
+        if plug.port != Port::default() {
+            rtnl::set_port(host, ifindex, plug.port)
+                .map_err(|refusal| Error::kernel(format!("set up the bridge port {}", plug.link), refusal))?;
+        }
+        Ok(ifindex)
+    }
+
+    fn disable_ipv6(&self, value: &str) -> Result<(), Error> {
+        let Some(file) = self.disable_ipv6.as_ref() else { return Ok(()) };
+        // A setting is taken from the start of the file only.
+        file.write_all_at(value.as_bytes(), 0).map_err(|error| Error::kernel("turn off IPv6 for eth0", error))
+    }
 }
 
-fn connect(host: &mut Socket, inside: &mut Socket, plug: &Plug<'_>) -> Result<u32, Error> {
-    let index_of = |socket: &Socket, name: &str| {
-        rtnl::index_of(socket, name).map_err(|error| Error::kernel(format!("find the link {name}"), error))
-    };
-    let ifindex = index_of(host, plug.link)?;
-    let eth0 = index_of(inside, "eth0")?;
-    rtnl::configure(inside, Some((eth0, &plug.interface)))
-        .map_err(|refusal| Error::kernel(format!("configure eth0 with {}", plug.interface.ipv4), refusal))?;
-    if plug.isolated {
-        rtnl::isolate_port(host, ifindex)
-            .map_err(|refusal| Error::kernel(format!("isolate the bridge port {}", plug.link), refusal))?;
+/// Waits until a link passes frames, and returns its index.
+///
+/// Its carrier came with another link. The kernel acts on that some time later, up to a second, and drops what is sent
+/// before: the first ARP request, which is sent again only after a second. To be asked about the link makes it act at
+/// once (Linux 6.8; before that it takes a few tries).
+fn await_carrier(host: &mut Socket, name: &str) -> Result<u32, Error> {
+    let failed = |refusal: Refusal| Error::kernel(format!("look at the link {name}"), refusal);
+    let mut tries = 0;
+    loop {
+        let link =
+            rtnl::link_by_name(host, name).map_err(failed)?.ok_or_else(|| failed(Errno::NODEV.into()))?;
+        if link.operational || tries == CARRIER_TRIES {
+            return Ok(link.index);
+        }
+        tries += 1;
+        thread::sleep(CARRIER_PAUSE);
     }
-    Ok(ifindex)
 }
 
-fn open_socket() -> Result<Socket, Error> {
-    Socket::route(0).map_err(|errno| Error::kernel("open a socket to rtnetlink", errno))
-}
-
-fn write_if_there(path: &str, value: &str) -> Result<(), io::Error> {
-    match File::options().write(true).open(path) {
-        Ok(mut file) => io::Write::write_all(&mut file, value.as_bytes()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
+/// Waits until a bridge passes frames: it has a carrier while one of its ports has.
+pub(crate) fn await_bridge(host: &mut Socket, name: &str) -> Result<(), Error> {
+    if berth_sys::net::link_is_running(&*host, name) == Ok(true) {
+        return Ok(());
     }
+    await_carrier(host, name).map(|_| ())
 }
 
 /// Runs the closure on a thread of its own, whose namespace may be changed.

@@ -1,9 +1,15 @@
-//! Network namespaces.
+//! Network namespaces and links.
+
+use std::os::fd::AsFd;
 
 use rustix::{
     io::Errno,
+    ioctl::{Opcode, Updater, ioctl},
     thread::{UnshareFlags, unshare_unsafe},
 };
+
+const SIOCGIFFLAGS: Opcode = 0x8913;
+const IFF_RUNNING: u16 = 0x40;
 
 /// Moves the calling thread into a new network namespace.
 ///
@@ -15,4 +21,51 @@ pub fn unshare_network() -> Result<(), Errno> {
     // JUSTIFICATION: rustix marks unshare unsafe as a whole, for the sake of CLONE_FILES.
     // SAFETY: CLONE_NEWNET alone changes neither memory nor the table of descriptors.
     unsafe { unshare_unsafe(UnshareFlags::NEWNET) }
+}
+
+/// `struct ifreq` as `SIOCGIFFLAGS` fills it in.
+#[repr(C, align(8))]
+struct InterfaceFlags {
+    name: [u8; 16],
+    flags: u16,
+    unused: [u8; 22],
+}
+
+/// Whether a link passes frames. Takes none of the kernel's locks. The link is looked for in the network namespace of
+/// the socket, which may be of any kind.
+///
+/// # Errors
+/// `ENODEV` when there is no such link.
+///
+/// Source: netdevice(7).
+pub fn link_is_running(socket: impl AsFd, name: &str) -> Result<bool, Errno> {
+    let bytes = name.as_bytes();
+    let mut request = InterfaceFlags { name: [0; 16], flags: 0, unused: [0; 22] };
+    request
+        .name
+        .get_mut(..bytes.len())
+        .filter(|_| bytes.len() < 16)
+        .ok_or(Errno::NODEV)?
+        .copy_from_slice(bytes);
+    // JUSTIFICATION: rustix has no SIOCGIFFLAGS.
+    // SAFETY: the kernel reads and writes one struct ifreq, 40 bytes, which is what InterfaceFlags is; any bytes are
+    // valid in it.
+    unsafe { ioctl(socket, Updater::<SIOCGIFFLAGS, InterfaceFlags>::new(&mut request)) }?;
+    Ok(request.flags & IFF_RUNNING != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::net::{AddressFamily, SocketType, socket};
+
+    use super::*;
+
+    #[test]
+    fn links_that_are_and_are_not() {
+        assert_eq!(size_of::<InterfaceFlags>(), 40);
+        let any = socket(AddressFamily::INET, SocketType::DGRAM, None).unwrap();
+        assert!(link_is_running(&any, "lo").is_ok());
+        assert_eq!(link_is_running(&any, "no-such-link"), Err(Errno::NODEV));
+        assert_eq!(link_is_running(&any, "a-name-that-no-link-can-have"), Err(Errno::NODEV));
+    }
 }

@@ -4,4 +4,4 @@ mod hosts;
 mod resolv;
 
 pub use hosts::{HostEntry, HostsFile, hostname, hosts, parse_add_host};
-pub use resolv::{DnsOptions, host_resolv_conf_path, resolv_conf};
+pub use resolv::{DnsOptions, host_resolv_conf_path, name_servers, resolv_conf};

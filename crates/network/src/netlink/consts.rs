@@ -27,16 +27,17 @@ pub(crate) const RTM_DELADDR: u16 = 21;
 pub(crate) const RTM_GETADDR: u16 = 22;
 pub(crate) const RTM_NEWROUTE: u16 = 24;
 pub(crate) const RTM_GETROUTE: u16 = 26;
+pub(crate) const RTM_NEWNEIGH: u16 = 28;
 pub(crate) const RTM_NEWNETCONF: u16 = 80;
-pub(crate) const RTM_NEWSTATS: u16 = 92;
+pub(crate) const RTM_DELNETCONF: u16 = 81;
 pub(crate) const RTM_GETSTATS: u16 = 94;
-pub(crate) const RTMGRP_LINK: u32 = 1;
 pub(crate) const RTMGRP_IPV4_IFADDR: u32 = 0x10;
 /// Bit of `RTNLGRP_IPV4_NETCONF` (24).
 pub(crate) const RTMGRP_IPV4_NETCONF: u32 = 1 << 23;
 pub(crate) const RTA_DST: u16 = 1;
 pub(crate) const RTA_OIF: u16 = 4;
 pub(crate) const RTA_GATEWAY: u16 = 5;
+pub(crate) const RTA_PRIORITY: u16 = 6;
 pub(crate) const RT_TABLE_MAIN: u8 = 254;
 pub(crate) const RTPROT_BOOT: u8 = 3;
 pub(crate) const RT_SCOPE_UNIVERSE: u8 = 0;
@@ -48,15 +49,19 @@ pub(crate) const IFLA_IFNAME: u16 = 3;
 pub(crate) const IFLA_MTU: u16 = 4;
 pub(crate) const IFLA_MASTER: u16 = 10;
 pub(crate) const IFLA_PROTINFO: u16 = 12;
+pub(crate) const IFLA_OPERSTATE: u16 = 16;
 pub(crate) const IFLA_LINKINFO: u16 = 18;
 pub(crate) const IFLA_GROUP: u16 = 27;
 pub(crate) const IFLA_NET_NS_FD: u16 = 28;
+pub(crate) const IFLA_NUM_TX_QUEUES: u16 = 31;
+pub(crate) const IFLA_NUM_RX_QUEUES: u16 = 32;
 pub(crate) const IFLA_EXT_MASK: u16 = 29;
 pub(crate) const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
 pub(crate) const IFLA_INFO_KIND: u16 = 1;
 pub(crate) const IFLA_INFO_DATA: u16 = 2;
 pub(crate) const VETH_INFO_PEER: u16 = 1;
 pub(crate) const IFLA_BRPORT_STATE: u16 = 1;
+pub(crate) const IFLA_BRPORT_MODE: u16 = 4;
 pub(crate) const IFLA_BRPORT_FLUSH: u16 = 24;
 pub(crate) const IFLA_BRPORT_ISOLATED: u16 = 33;
 pub(crate) const BR_STATE_DISABLED: u8 = 0;
@@ -67,6 +72,10 @@ pub(crate) const IFA_ADDRESS: u16 = 1;
 pub(crate) const IFA_LOCAL: u16 = 2;
 pub(crate) const IFA_BROADCAST: u16 = 4;
 pub(crate) const IFA_F_NODAD: u8 = 0x02;
+
+// neighbour.h
+pub(crate) const NDA_DST: u16 = 1;
+pub(crate) const NDA_LLADDR: u16 = 2;
 
 // netconf.h
 pub(crate) const NETCONFA_IFINDEX: u16 = 1;

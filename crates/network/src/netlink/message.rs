@@ -59,10 +59,6 @@ impl Messages {
         self.attr(kind, &value.to_be_bytes())
     }
 
-    pub(crate) fn be64(&mut self, kind: u16, value: u64) -> &mut Messages {
-        self.attr(kind, &value.to_be_bytes())
-    }
-
     /// A string with its terminating NUL.
     pub(crate) fn string(&mut self, kind: u16, text: &str) -> &mut Messages {
         let mut payload = Vec::with_capacity(text.len() + 1);

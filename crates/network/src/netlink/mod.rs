@@ -6,5 +6,5 @@ pub(crate) mod consts;
 mod message;
 mod socket;
 
-pub(crate) use message::{Attributes, Messages, Reply, integer};
+pub(crate) use message::{Messages, Reply, integer};
 pub(crate) use socket::{Refusal, Socket};

@@ -1,0 +1,310 @@
+//! Reserves published ports: a bound socket keeps other programs off, a table keeps our own containers apart.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::fd::OwnedFd,
+    sync::{Mutex, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    io::Errno,
+    net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, ipproto, listen, socket_with, sockopt},
+};
+
+use crate::{Error, PortBinding, PortSpec, Protocol};
+
+/// How often a port is asked of the kernel that must be free on both families.
+const RANDOM_ATTEMPTS: usize = 32;
+
+/// A port that was just given back may be held for a moment longer: by a process that is being started, which has all
+/// descriptors until it executes its program, or by a shim that is about to end.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// Ports of the containers of this engine.
+#[derive(Debug, Default)]
+pub(crate) struct PortTable {
+    taken: Mutex<HashMap<(Protocol, u16), Vec<IpAddr>>>,
+    given_back: Mutex<HashMap<(Protocol, u16), Instant>>,
+}
+
+/// Where a container's ports lead.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Targets {
+    pub(crate) ipv4: Ipv4Addr,
+    pub(crate) ipv6: Option<Ipv6Addr>,
+    /// For ports without a host address.
+    pub(crate) default_binding: IpAddr,
+}
+
+/// Ports that are reserved and not yet given to a container: given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Reserved<'a> {
+    table: &'a PortTable,
+    pub(crate) bindings: Vec<PortBinding>,
+    pub(crate) sockets: Vec<OwnedFd>,
+    kept: bool,
+}
+
+impl Targets {
+    /// The container's address that a binding leads to.
+    pub(crate) fn of(&self, binding: &PortBinding) -> Option<IpAddr> {
+        match binding.host_ip {
+            IpAddr::V4(_) => Some(self.ipv4.into()),
+            IpAddr::V6(_) => self.ipv6.map(IpAddr::V6),
+        }
+    }
+}
+
+impl PortTable {
+    /// Reserves all ports or none.
+    pub(crate) fn reserve(&self, specs: &[PortSpec], targets: &Targets) -> Result<Reserved<'_>, Error> {
+        let mut reserved = Reserved { table: self, bindings: Vec::new(), sockets: Vec::new(), kept: false };
+        for spec in specs {
+            let addresses = host_addresses(spec, targets)?;
+            self.reserve_one(spec, &addresses, targets, &mut reserved)?;
+        }
+        Ok(reserved)
+    }
+
+    /// Marks the ports of a container that runs already; its shim holds the sockets.
+    pub(crate) fn adopt(&self, bindings: &[PortBinding]) {
+        for binding in bindings {
+            self.mark(binding);
+        }
+    }
+
+    /// Forgets ports.
+    pub(crate) fn give_back(&self, bindings: &[PortBinding]) {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut given_back = self.given_back.lock().unwrap_or_else(PoisonError::into_inner);
+        given_back.retain(|_, at| at.elapsed() < LINGER);
+        for binding in bindings {
+            given_back.insert((binding.protocol, binding.host_port), Instant::now());
+            let key = (binding.protocol, binding.host_port);
+            if let Some(addresses) = taken.get_mut(&key) {
+                if let Some(at) = addresses.iter().position(|address| *address == binding.host_ip) {
+                    addresses.swap_remove(at);
+                }
+                if addresses.is_empty() {
+                    taken.remove(&key);
+                }
+            }
+        }
+    }
+
+    /// The first port of the range that is free on all addresses.
+    fn reserve_one(
+        &self,
+        spec: &PortSpec,
+        addresses: &[IpAddr],
+        targets: &Targets,
+        reserved: &mut Reserved<'_>,
+    ) -> Result<(), Error> {
+        let mut refusal = None;
+        let candidates: Box<dyn Iterator<Item = u16>> = match &spec.host_ports {
+            Some(range) => Box::new(range.clone()),
+            None => Box::new(std::iter::repeat_n(0, RANDOM_ATTEMPTS)),
+        };
+        for port in candidates {
+            match self.reserve_port(spec, addresses, port, targets, reserved) {
+                Ok(()) => return Ok(()),
+                Err(error @ (Error::PortAllocated { .. } | Error::PortBind { .. })) => refusal = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(refusal.unwrap_or_else(|| {
+            Error::InvalidRequest(format!(
+                "invalid host port range for {}/{}",
+                spec.container_port, spec.protocol
+            ))
+        }))
+    }
+
+    /// One port on all addresses, or none of them.
+    fn reserve_port(
+        &self,
+        spec: &PortSpec,
+        addresses: &[IpAddr],
+        port: u16,
+        targets: &Targets,
+        reserved: &mut Reserved<'_>,
+    ) -> Result<(), Error> {
+        let mut attempt = Reserved { table: self, bindings: Vec::new(), sockets: Vec::new(), kept: false };
+        let mut port = port;
+        for &host_ip in addresses {
+            let mut binding = PortBinding {
+                container_port: spec.container_port,
+                protocol: spec.protocol,
+                host_ip,
+                host_port: port,
+            };
+            if port != 0 && !self.mark(&binding) {
+                return Err(Error::PortAllocated { host_ip, port });
+            }
+            let marked = port != 0;
+            match self.patiently(&binding) {
+                Ok((socket, bound_port)) => {
+                    binding.host_port = bound_port;
+                    attempt.sockets.extend(socket);
+                }
+                Err(errno) => {
+                    if marked {
+                        self.give_back(std::slice::from_ref(&binding));
+                    }
+                    return Err(refused(&binding, targets, errno));
+                }
+            }
+            if !marked && !self.mark(&binding) {
+                return Err(Error::PortAllocated { host_ip, port: binding.host_port });
+            }
+            port = binding.host_port;
+            attempt.bindings.push(binding);
+        }
+        reserved.bindings.append(&mut attempt.bindings);
+        reserved.sockets.append(&mut attempt.sockets);
+        Ok(())
+    }
+
+    /// Binds a socket; one that was just given back is waited for.
+    fn patiently(&self, binding: &PortBinding) -> Result<(Option<OwnedFd>, u16), Errno> {
+        loop {
+            match reserve_socket(binding) {
+                Err(Errno::ADDRINUSE) if self.lingers(binding) => thread::sleep(Duration::from_millis(2)),
+                result => return result,
+            }
+        }
+    }
+
+    fn lingers(&self, binding: &PortBinding) -> bool {
+        let given_back = self.given_back.lock().unwrap_or_else(PoisonError::into_inner);
+        given_back.get(&(binding.protocol, binding.host_port)).is_some_and(|at| at.elapsed() < LINGER)
+    }
+
+    /// Whether no container of ours has the port on an address that includes this one.
+    fn mark(&self, binding: &PortBinding) -> bool {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let addresses = taken.entry((binding.protocol, binding.host_port)).or_default();
+        let free = !addresses.iter().any(|address| overlap(*address, binding.host_ip));
+        if free {
+            addresses.push(binding.host_ip);
+        }
+        free
+    }
+}
+
+impl Reserved<'_> {
+    /// Leaves the ports to the container; the caller gives them back at its end.
+    pub(crate) fn keep(mut self) -> (Vec<PortBinding>, Vec<OwnedFd>) {
+        self.kept = true;
+        (std::mem::take(&mut self.bindings), std::mem::take(&mut self.sockets))
+    }
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        if !self.kept {
+            self.sockets.clear();
+            self.table.give_back(&self.bindings);
+        }
+    }
+}
+
+/// The addresses of the host that a port is published on.
+fn host_addresses(spec: &PortSpec, targets: &Targets) -> Result<Vec<IpAddr>, Error> {
+    if spec.container_port == 0 {
+        return Err(Error::InvalidRequest("invalid container port 0".to_owned()));
+    }
+    let wanted = spec.host_ip.unwrap_or(targets.default_binding);
+    match wanted {
+        // No address named: all of them, of both families. The kernel cannot lead an IPv6 connection to an IPv4
+        // address, so a container without IPv6 is published on IPv4 only; a client that tries `::1` first is refused
+        // at once and goes on with 127.0.0.1.
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) if spec.host_ip.is_none() && targets.ipv6.is_some() => {
+            Ok(vec![wanted, Ipv6Addr::UNSPECIFIED.into()])
+        }
+        IpAddr::V6(_) if targets.ipv6.is_none() => {
+            Err(Error::NoIpv6 { host_ip: wanted, port: spec.container_port, protocol: spec.protocol })
+        }
+        _ => Ok(vec![wanted]),
+    }
+}
+
+/// Binds a socket that nothing is read from. No socket where the kernel does not have the protocol.
+fn reserve_socket(binding: &PortBinding) -> Result<(Option<OwnedFd>, u16), Errno> {
+    match (binding.protocol, binding.host_ip) {
+        // All connections are redirected before they come to the socket. It listens, because only a listening socket
+        // keeps off others that set SO_REUSEADDR too, and because `ss -l` shows it.
+        (Protocol::Tcp, IpAddr::V4(_)) => {
+            bound_socket(binding, Listen::Yes).map(|(socket, port)| (Some(socket), port))
+        }
+        // Connections to `::1` may come to the socket: they must be refused at once, so that the client tries
+        // 127.0.0.1.
+        (Protocol::Tcp, IpAddr::V6(_)) => match bound_socket(binding, Listen::No) {
+            Err(Errno::ADDRINUSE) => bound_socket(binding, Listen::Yes),
+            result => result,
+        }
+        .map(|(socket, port)| (Some(socket), port)),
+        (Protocol::Sctp, _) => match bound_socket(binding, Listen::No) {
+            Err(Errno::PROTONOSUPPORT) if binding.host_port != 0 => Ok((None, binding.host_port)),
+            result => result.map(|(socket, port)| (Some(socket), port)),
+        },
+        (Protocol::Udp, _) => bound_socket(binding, Listen::No).map(|(socket, port)| (Some(socket), port)),
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Listen {
+    Yes,
+    No,
+}
+
+fn bound_socket(binding: &PortBinding, listening: Listen) -> Result<(OwnedFd, u16), Errno> {
+    let family = if binding.host_ip.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let (kind, protocol) = match binding.protocol {
+        Protocol::Tcp => (SocketType::STREAM, ipproto::TCP),
+        Protocol::Udp => (SocketType::DGRAM, ipproto::UDP),
+        Protocol::Sctp => (SocketType::STREAM, ipproto::SCTP),
+    };
+    let socket = socket_with(family, kind, SocketFlags::CLOEXEC, Some(protocol))?;
+    if binding.host_ip.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    if binding.protocol == Protocol::Udp {
+        // What comes in by mistake shall not take up memory.
+        sockopt::set_socket_recv_buffer_size(&socket, 0)?;
+    }
+    if listening == Listen::Yes {
+        // Connections of an earlier program that are in TIME_WAIT do not hinder; a listening one does.
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+    }
+    bind(&socket, &SocketAddr::new(binding.host_ip, binding.host_port))?;
+    if listening == Listen::Yes {
+        listen(&socket, 0)?;
+    }
+    let port = SocketAddr::try_from(getsockname(&socket)?)?.port();
+    Ok((socket, port))
+}
+
+fn refused(binding: &PortBinding, targets: &Targets, errno: Errno) -> Error {
+    Error::PortBind {
+        host_ip: binding.host_ip,
+        port: binding.host_port,
+        container_ip: targets.of(binding).unwrap_or(targets.ipv4.into()),
+        container_port: binding.container_port,
+        protocol: binding.protocol,
+        reason: match errno {
+            Errno::ADDRINUSE => "address already in use".to_owned(),
+            Errno::ADDRNOTAVAIL => "cannot assign requested address".to_owned(),
+            Errno::ACCESS => "permission denied".to_owned(),
+            errno => std::io::Error::from(errno).to_string().to_lowercase(),
+        },
+    }
+}
+
+/// Whether two host addresses have a port in common: the same, or one stands for all of its family.
+fn overlap(a: IpAddr, b: IpAddr) -> bool {
+    a == b || (a.is_ipv4() == b.is_ipv4() && (a.is_unspecified() || b.is_unspecified()))
+}
