@@ -189,7 +189,8 @@ fn decode(tag: u8, rest: &[u8], descriptor: Option<OwnedFd>) -> Option<Message> 
 fn decode_error(tag: u8, rest: &[u8]) -> Option<Error> {
     let number = i32::from_ne_bytes(rest.get(..4)?.try_into().ok()?);
     let text = String::from_utf8_lossy(rest.get(4..)?).into_owned();
-    let errno = Errno::from_raw_os_error(number);
+    // Only some kinds carry an error of the system.
+    let errno = if (1..4096).contains(&number) { Errno::from_raw_os_error(number) } else { Errno::IO };
     let index = usize::try_from(number).unwrap_or(0);
     Some(match tag {
         b'n' => Error::Exec { program: text, failure: ExecFailure::NotInPath },

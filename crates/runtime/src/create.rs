@@ -99,7 +99,7 @@ pub struct Running {
 /// # Blocking
 /// Until the container's own set-up is done. The caller must have one thread only.
 pub fn create(request: &Create<'_>) -> Result<Created, Error> {
-    with_gate(request, Gate::Message)
+    with_gate(request, Gate::Message, None)
 }
 
 /// [`create`] and [`Created::start`] without a stop between them: the fastest way to a running container.
@@ -110,12 +110,19 @@ pub fn create(request: &Create<'_>) -> Result<Created, Error> {
 /// # Blocking
 /// Until `execve` succeeded. The caller must have one thread only.
 pub fn run(request: &Create<'_>) -> Result<Running, Error> {
-    with_gate(request, Gate::Open)?.started()
+    with_gate(request, Gate::Open, None)?.started()
 }
 
+/// Is told the pid and the cgroup of a container as soon as they are there; its error ends the container.
+pub(crate) type Watcher<'w> = &'w mut dyn FnMut(i32, &str) -> Result<(), String>;
+
 /// [`create`] with another gate: a FIFO is opened by a later `start`, when the caller is gone.
-pub(crate) fn with_gate(request: &Create<'_>, gate: Gate) -> Result<Created, Error> {
-    let mut launched = launch(request, gate)?;
+pub(crate) fn with_gate(
+    request: &Create<'_>,
+    gate: Gate,
+    watcher: Option<Watcher<'_>>,
+) -> Result<Created, Error> {
+    let mut launched = launch(request, gate, watcher)?;
     let profile = ExecProfile::new(request.spec, launched.filter.take(), request.options.no_new_keyring);
     let poststart = request.spec.hooks.as_ref().map(|hooks| hooks.poststart.clone());
     Ok(Created {
@@ -161,6 +168,10 @@ impl Created {
         self.launched.undo();
     }
 
+    pub(crate) fn undo(&self) {
+        self.launched.undo();
+    }
+
     /// The process, for `waitid`, `poll` and `pidfd_send_signal`.
     #[must_use]
     pub fn pidfd(&self) -> &OwnedFd {
@@ -173,7 +184,8 @@ impl Created {
         self.launched.cgroup.as_ref()
     }
 
-    fn started(self) -> Result<Running, Error> {
+    /// The process runs already: `poststart` hooks.
+    pub(crate) fn started(self) -> Result<Running, Error> {
         let state = State { status: Status::Running, ..self.launched.state.clone() };
         if let Err(error) = hooks::run("poststart", &self.poststart, &state) {
             let _ = pidfd_send_signal(&self.launched.pidfd, Signal::KILL);

@@ -16,6 +16,7 @@ use rustix::process::{
 
 use crate::cgroup::{Cgroup, Hierarchies, Version};
 use crate::channel::{Channel, Message};
+use crate::create::Watcher;
 use crate::init::{CgroupJoin, Gate, Init};
 use crate::listener::Listener;
 use crate::namespace::{self, Detour, Namespaces, map_lines};
@@ -86,7 +87,11 @@ fn cgroup_path(request: &Create<'_>) -> Result<String, Error> {
 /// Clones the container's process and sees it to the point before `execve`.
 ///
 /// With a gate that is open it does not stop there, and the answer comes when the program runs.
-pub(crate) fn launch(request: &Create<'_>, gate: Gate) -> Result<Launched, Error> {
+pub(crate) fn launch(
+    request: &Create<'_>,
+    gate: Gate,
+    watcher: Option<Watcher<'_>>,
+) -> Result<Launched, Error> {
     if !is_single_threaded() {
         return Err(Error::system("clone a process with several threads", Errno::DEADLK));
     }
@@ -103,7 +108,7 @@ pub(crate) fn launch(request: &Create<'_>, gate: Gate) -> Result<Launched, Error
     let waits = !matches!(gate, Gate::Open);
     let mut launched = clone_init(request, &checked, &process, gate)?;
     launched.filter = checked.filter;
-    match launched.attend(request, &checked.namespaces, waits) {
+    match launched.attend(request, &checked.namespaces, waits, watcher) {
         Ok(()) => Ok(launched),
         Err(error) => {
             let error = launched.explain(error);
@@ -338,13 +343,23 @@ impl Launched {
     }
 
     /// Answers the process until it is ready, or until its program runs.
-    fn attend(&mut self, request: &Create<'_>, namespaces: &Namespaces, waits: bool) -> Result<(), Error> {
+    fn attend(
+        &mut self,
+        request: &Create<'_>,
+        namespaces: &Namespaces,
+        waits: bool,
+        watcher: Option<Watcher<'_>>,
+    ) -> Result<(), Error> {
         if namespaces.is_new(LinuxNamespaceType::User) {
             self.write_maps(request)?;
             self.tell(&Message::Mapped)?;
         }
         self.tell(&Message::Cgroup)?;
         self.adjust_oom_score(request)?;
+        if let Some(watcher) = watcher {
+            let path = self.cgroup.as_ref().map(Cgroup::path).unwrap_or_default();
+            watcher(self.pid, &path).map_err(|message| Error::Init { message, errno: None })?;
+        }
         let mut ready = false;
         loop {
             match self.channel.receive().map_err(|errno| Error::system("hear from the container", errno))? {

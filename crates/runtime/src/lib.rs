@@ -16,6 +16,7 @@
 //! Not here: images, snapshots, logs, the daemon; no thread is ever made.
 
 pub mod cgroup;
+pub mod cli;
 pub mod seccomp;
 
 mod capability;

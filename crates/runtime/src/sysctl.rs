@@ -107,7 +107,8 @@ mod tests {
         let namespaces = kinds.iter().map(|&kind| LinuxNamespace { kind, path: String::new() }).collect();
         let linux =
             Linux { sysctl: [(key.to_owned(), "1".to_owned())].into(), namespaces, ..Linux::default() };
-        let spec = Spec { hostname: "h".to_owned(), linux: Some(linux), ..Spec::default() };
+        let hostname = if kinds.contains(&LinuxNamespaceType::Uts) { "h" } else { "" }.to_owned();
+        let spec = Spec { hostname, linux: Some(linux), ..Spec::default() };
         let namespaces = Namespaces::from_spec(&spec).unwrap();
         check(&spec, &namespaces).is_ok()
     }

@@ -78,6 +78,22 @@ pub fn duplicate_to(fd: std::os::fd::BorrowedFd<'_>, number: i32) -> Result<(), 
     check(unsafe { libc::dup2(std::os::fd::AsRawFd::as_raw_fd(&fd), number) })
 }
 
+/// Takes over descriptors that the caller of this program left open, and marks them close-on-exec.
+///
+/// For the very start of a program: nothing of its own may be open in that range yet.
+///
+/// # Errors
+/// The first descriptor that is not open.
+pub fn take_inherited(first: i32, count: u32) -> Result<Vec<std::os::fd::OwnedFd>, (i32, Errno)> {
+    let last = first.saturating_add(i32::try_from(count).unwrap_or(i32::MAX));
+    for fd in first..last {
+        // SAFETY: F_SETFD takes a number and tells whether the descriptor is open.
+        check(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) }).map_err(|errno| (fd, errno))?;
+    }
+    // SAFETY: each is open, as was just seen; nothing of this program owns any, as the caller has to see to.
+    Ok((first..last).map(|fd| unsafe { std::os::fd::FromRawFd::from_raw_fd(fd) }).collect())
+}
+
 /// Marks every descriptor from `first` on as close-on-exec.
 ///
 /// # Errors
