@@ -77,6 +77,23 @@ impl Error {
         }
     }
 
+    /// The same error once more, for another image of the same archive.
+    pub(crate) fn again(&self) -> Self {
+        let mut text = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(error) = source {
+            text = format!("{text}: {error}");
+            source = error.source();
+        }
+        match self.kind() {
+            Kind::NotFound => Self::NotFound(text),
+            Kind::Conflict => Self::Conflict(text),
+            Kind::NotImplemented => Self::NotImplemented(text),
+            Kind::Invalid => Self::Invalid(text),
+            Kind::Internal => Self::Io { what: text, source: io::ErrorKind::Other.into() },
+        }
+    }
+
     /// Wraps a failed system call; `what` says what was tried.
     pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { what: what.into(), source }

@@ -29,10 +29,12 @@ pub mod database;
 mod dir;
 mod error;
 pub mod image;
+mod ingest;
 pub mod layer;
 mod snapshot;
 mod store;
 pub mod tar;
+mod trash;
 
 pub use content::{Content, digest_of};
 pub use database::{Batch, Commit, Database, DatabaseError, Record};

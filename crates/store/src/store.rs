@@ -1,8 +1,18 @@
-//! The store as a whole: opening, its parts, and the background deletion of what is no longer needed.
+//! The store as a whole: opening, its parts, and what an earlier process left half done.
 
-use std::path::PathBuf;
+use std::collections::HashSet;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use crate::{Content, Database, Error, Images, Snapshots, layer::Limits};
+use crate::dir;
+use crate::image::index::Index;
+use crate::layer::Limits;
+use crate::snapshot::Snapshotted;
+use crate::trash::Trash;
+use crate::{Content, Database, Error, Images, Snapshots};
 
 /// How to open a store.
 #[derive(Clone, Debug)]
@@ -11,23 +21,45 @@ pub struct Options {
     pub root: PathBuf,
     /// Bounds on layers.
     pub limits: Limits,
-    /// Threads that unpack; the number of cores if `None`.
-    pub threads: Option<usize>,
 }
 
-/// A handle to an open store; clones share it.
+/// A handle to an open store; clones share it. It is closed when the last one, and all its parts, are dropped.
 #[derive(Clone)]
 pub struct Store {
-    database: Database,
     content: Content,
     images: Images,
     snapshots: Snapshots,
+    shared: Arc<Shared>,
+}
+
+/// What the parts of a store share.
+pub(crate) struct Shared {
+    pub(crate) path: PathBuf,
+    pub(crate) dirs: Dirs,
+    pub(crate) limits: Limits,
+    pub(crate) database: Database,
+    pub(crate) trash: Trash,
+    /// Held by whoever changes images: publishes, names, removes. Never held while bytes are read or unpacked.
+    gate: Mutex<()>,
+    index: RwLock<Index>,
+    pub(crate) snapshots: Snapshotted,
+    pub(crate) ingests: AtomicU64,
+}
+
+/// The directories of a store, opened.
+pub(crate) struct Dirs {
+    pub(crate) root: OwnedFd,
+    pub(crate) blobs: OwnedFd,
+    pub(crate) layers: OwnedFd,
+    pub(crate) fixups: OwnedFd,
+    pub(crate) snapshots: OwnedFd,
+    pub(crate) ingest: OwnedFd,
 }
 
 impl Options {
     /// The usual options for a store in `root`.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), limits: Limits::default(), threads: None }
+        Self { root: root.into(), limits: Limits::default() }
     }
 }
 
@@ -36,13 +68,51 @@ impl Store {
     ///
     /// Errors: another process holds it; the database is damaged; the system refused.
     pub fn open(options: &Options) -> Result<Self, Error> {
-        let database = Database::open(&options.root)?;
-        Ok(Self { database, content: Content {}, images: Images {}, snapshots: Snapshots {} })
+        let root = &options.root;
+        let root_dir = open_dir(root)?;
+        let path = root.canonicalize().map_err(Error::at("resolve", root))?;
+        if path.to_str().is_none() {
+            return Err(Error::Invalid(format!("data directory {} is not valid UTF-8", path.display())));
+        }
+        // The database is locked, so from here on the store is ours.
+        let database = Database::open(&path)?;
+        open_dir(&path.join("blobs"))?;
+        // What an image without layers is made of; its attributes can be seen in containers.
+        dir::open_or_make(&path.join("empty"), 0o755)
+            .map_err(Error::at("open directory", &path.join("empty")))?;
+        let dirs = Dirs {
+            root: root_dir,
+            blobs: open_dir(&path.join("blobs/sha256"))?,
+            layers: open_dir(&path.join("layers"))?,
+            fixups: open_dir(&path.join("fixups"))?,
+            snapshots: open_dir(&path.join("snapshots"))?,
+            ingest: open_dir(&path.join("ingest"))?,
+        };
+        let trash_dir = open_dir(&path.join("trash"))?;
+        let trash = Trash::start(trash_dir).map_err(Error::io("start the trash thread"))?;
+        let shared = Arc::new(Shared {
+            path,
+            dirs,
+            limits: options.limits,
+            trash,
+            gate: Mutex::new(()),
+            index: RwLock::new(Index::default()),
+            snapshots: Snapshotted::default(),
+            ingests: AtomicU64::new(0),
+            database,
+        });
+        shared.recover()?;
+        Ok(Self {
+            content: Content::new(Arc::clone(&shared)),
+            images: Images::new(Arc::clone(&shared)),
+            snapshots: Snapshots::new(Arc::clone(&shared)),
+            shared,
+        })
     }
 
     /// The metadata database, which the engine uses too.
     pub fn database(&self) -> &Database {
-        &self.database
+        &self.shared.database
     }
 
     /// Blobs by digest.
@@ -58,5 +128,66 @@ impl Store {
     /// Root filesystems.
     pub fn snapshots(&self) -> &Snapshots {
         &self.snapshots
+    }
+
+    /// Waits until what was removed is deleted.
+    #[cfg(test)]
+    pub(crate) fn wait_for_trash(&self) {
+        self.shared.trash.wait();
+    }
+}
+
+fn open_dir(path: &Path) -> Result<OwnedFd, Error> {
+    dir::open_or_make(path, dir::PRIVATE).map_err(Error::at("open directory", path))
+}
+
+impl Shared {
+    /// The images, for looking.
+    pub(crate) fn index(&self) -> RwLockReadGuard<'_, Index> {
+        self.index.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The images, for changing; only with the gate held, and never across input or output.
+    pub(crate) fn index_mut(&self) -> RwLockWriteGuard<'_, Index> {
+        self.index.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets nobody else change images.
+    pub(crate) fn gate(&self) -> MutexGuard<'_, ()> {
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads all records, then discards whatever no record names.
+    fn recover(&self) -> Result<(), Error> {
+        let index = Index::load(self)?;
+        *self.index_mut() = index;
+        self.snapshots.load(self)?;
+        for id in self.index().removed() {
+            self.forget_removed(&id)?;
+        }
+        let index = self.index();
+        self.keep_only(&self.dirs.ingest, "ingest", &HashSet::new())?;
+        self.keep_only(&self.dirs.snapshots, "snapshots", &self.snapshots.keys())?;
+        if index.is_incomplete() {
+            tracing::warn!("an image cannot be read, so nothing that may belong to it is removed");
+            return Ok(());
+        }
+        self.keep_only(&self.dirs.layers, "layers", &index.layer_directories())?;
+        self.keep_only(&self.dirs.fixups, "fixups", &index.fixup_directories())?;
+        self.keep_only(&self.dirs.blobs, "blobs", &index.blob_files())?;
+        Ok(())
+    }
+
+    fn keep_only(&self, directory: &OwnedFd, what: &str, wanted: &HashSet<String>) -> Result<(), Error> {
+        let names = dir::names(directory).map_err(Error::io(format!("list {what} of the store")))?;
+        for name in names {
+            if std::str::from_utf8(name.as_bytes()).is_ok_and(|name| wanted.contains(name)) {
+                continue;
+            }
+            tracing::info!(what, name = %name.display(), "left over from before, removed");
+            let text = name.to_string_lossy();
+            self.trash.discard(directory, &text).map_err(Error::io(format!("discard {what}/{text}")))?;
+        }
+        Ok(())
     }
 }

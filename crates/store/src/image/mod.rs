@@ -1,15 +1,34 @@
 //! Images: records by ID, their names, and all that is done with them.
+//!
+//! The ID of an image is the digest of its configuration, as Docker's classic store has it. A name (`repository:tag`
+//! or `repository@digest`) means one image; an image may have any number of them, or none.
 
-use std::io::{Read, Write};
+mod archive;
+mod changes;
+mod import;
+pub(crate) mod index;
+mod instruction;
+mod load;
+mod lookup;
+mod save;
+
 use std::sync::Arc;
 
 use berth_oci::{Descriptor, Digest, ImageConfig, Platform, Reference};
 
-use crate::Error;
+use crate::store::Shared;
 
 /// The images; clones share them. Reads take no lock across input or output.
 #[derive(Clone)]
-pub struct Images {}
+pub struct Images {
+    shared: Arc<Shared>,
+}
+
+impl Images {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+}
 
 /// An image as it was when it was looked up; it never changes.
 #[derive(Clone, Debug)]
@@ -148,109 +167,4 @@ pub struct Pruned {
     pub removed: Vec<Removed>,
     /// The bytes won.
     pub space_reclaimed: u64,
-}
-
-fn not_yet<T>(what: &str) -> Result<T, Error> {
-    Err(Error::NotImplemented(format!("{what} is not there yet")))
-}
-
-impl Images {
-    /// The image that a name, digest, ID or unambiguous ID prefix means.
-    ///
-    /// Errors: [`Error::NotFound`] "No such image: …"; [`Error::Invalid`] when the text can be no reference.
-    pub fn get(&self, reference: &str) -> Result<Arc<Image>, Error> {
-        let _ = reference;
-        not_yet("lookup of images")
-    }
-
-    /// The image with this ID, also if it was removed and only a snapshot keeps it.
-    pub fn by_id(&self, id: &Digest) -> Option<Arc<Image>> {
-        let _ = id;
-        None
-    }
-
-    /// The image with its present names.
-    pub fn listed(&self, id: &Digest) -> Option<Listed> {
-        let _ = id;
-        None
-    }
-
-    /// All images, newest first. `all` includes those without a name that others were made from.
-    pub fn list(&self, all: bool) -> Vec<Listed> {
-        let _ = all;
-        Vec::new()
-    }
-
-    /// For each image the bytes that it shares with others, and the bytes of all layers together.
-    pub fn shared_sizes(&self) -> (Vec<(Digest, u64)>, u64) {
-        (Vec::new(), 0)
-    }
-
-    /// The steps an image was made in, newest first.
-    pub fn history(&self, image: &Image) -> Vec<HistoryEntry> {
-        let _ = image;
-        Vec::new()
-    }
-
-    /// The configuration, byte for byte as it came.
-    pub fn config_bytes(&self, id: &Digest) -> Result<Vec<u8>, Error> {
-        let _ = id;
-        not_yet("reading of configurations")
-    }
-
-    /// Gives an image another name, taking it from whoever had it.
-    pub fn tag(&self, id: &Digest, name: &Reference) -> Result<(), Error> {
-        let _ = (id, name);
-        not_yet("tagging")
-    }
-
-    /// Removes a name, or an image, by Docker's rules.
-    ///
-    /// Errors: [`Error::NotFound`]; [`Error::Conflict`] with Docker's text.
-    pub fn remove(&self, reference: &str, how: Remove, users: Users<'_>) -> Result<Vec<Removed>, Error> {
-        let _ = (reference, how, users);
-        not_yet("removal of images")
-    }
-
-    /// Removes images without a name that nobody uses; with `all`, those with a name too. `keep` spares images.
-    pub fn prune(
-        &self,
-        all: bool,
-        users: Users<'_>,
-        keep: &dyn Fn(&Listed) -> bool,
-    ) -> Result<Pruned, Error> {
-        let _ = (all, users, keep);
-        not_yet("pruning of images")
-    }
-
-    /// Loads a docker-archive or an OCI layout, plain or compressed. Blocking; streams.
-    ///
-    /// Errors: the archive is malformed or refused; the disk is full. Nothing of a failed image stays.
-    pub fn load(
-        &self,
-        reader: &mut (dyn Read + Send),
-        progress: OnProgress<'_>,
-    ) -> Result<Vec<Loaded>, Error> {
-        let _ = (reader, progress);
-        not_yet("loading of images")
-    }
-
-    /// Writes images as an archive that is both a docker-archive and an OCI layout. Blocking; streams. The same
-    /// images make the same bytes. A name without a tag stands for all tags of its repository.
-    pub fn save(&self, names: &[String], writer: &mut dyn Write) -> Result<(), Error> {
-        let _ = (names, writer);
-        not_yet("saving of images")
-    }
-
-    /// Makes an image of one layer from a tar of a root filesystem, plain or compressed. Blocking; streams.
-    pub fn import(&self, reader: &mut (dyn Read + Send), how: &Import) -> Result<Digest, Error> {
-        let _ = (reader, how);
-        not_yet("importing of images")
-    }
-
-    /// Adds an image from parts in memory. An image that is there already only gets the names.
-    pub fn add(&self, parts: &Parts<'_>) -> Result<Digest, Error> {
-        let _ = parts;
-        not_yet("adding of images")
-    }
 }

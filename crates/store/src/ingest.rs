@@ -1,0 +1,531 @@
+//! Ingests: layers and blobs on their way in, published together with the images that need them, or not at all.
+//!
+//! ```text
+//! begin ──► layer, blob … (ingest/<n>/, any number of threads) ──► publish: sync ─► rename ─► sync ─► record
+//!   │                                                                 │
+//!   └──────────────── dropped, or failed at any step ◄────────────────┘   ingest/<n> goes to the trash
+//! ```
+//!
+//! Nothing has its name before it is on the disk, and no record names anything that has not.
+
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use berth_oci::{Descriptor, Digest, ImageConfig};
+use rustix::fs::{Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
+
+use crate::database::{Batch, Commit};
+use crate::image::index::{ImageRecord, NameRecord, chain_ids};
+use crate::layer::{self, Compression, Hashed, Job, LayerRecord, Stack};
+use crate::store::Shared;
+use crate::{Error, digest_of, dir};
+
+/// The number of files up to which a tree is synced file by file. Syncing the file system instead waits for all that
+/// others have written to it, too.
+const SYNC_FILES_MAX: u32 = 64;
+
+/// One ingest. What was not published when it is dropped is discarded.
+pub(crate) struct Ingest {
+    shared: Arc<Shared>,
+    name: String,
+    dir: OwnedFd,
+    next: AtomicU32,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Layers and the entries of this ingest that hold them.
+    layers: Vec<(Digest, String)>,
+    /// Blobs likewise.
+    blobs: Vec<(Digest, String)>,
+    fixups: Vec<(Digest, String)>,
+    /// Layers of the store that must not go away meanwhile.
+    pins: Vec<Digest>,
+    files: u64,
+}
+
+/// A layer of an ingest, or one that was in the store already.
+#[derive(Clone, Debug)]
+pub(crate) struct NewLayer {
+    pub(crate) diff_id: Digest,
+    /// The digest and length of the stream that it came as.
+    pub(crate) stream: (Digest, u64),
+    pub(crate) compression: Compression,
+}
+
+/// How to keep the stream that a layer comes as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// Only unpacked.
+    Unpacked,
+    /// As a blob too, if it is compressed: it cannot be made again byte for byte.
+    Compressed,
+}
+
+/// An image to be published.
+pub(crate) struct NewImage {
+    /// The configuration, which makes the ID.
+    pub(crate) config: Vec<u8>,
+    /// The manifest it came with, with the blobs that it names.
+    pub(crate) manifest: Option<(Descriptor, Vec<Digest>)>,
+    pub(crate) parent: Option<Digest>,
+    /// Whole references.
+    pub(crate) names: Vec<String>,
+}
+
+/// What publishing an image did.
+pub(crate) struct Published {
+    pub(crate) id: Digest,
+    /// Names that another image had, and that image.
+    pub(crate) taken: Vec<(String, Digest)>,
+}
+
+impl Ingest {
+    pub(crate) fn begin(shared: &Arc<Shared>) -> Result<Self, Error> {
+        let name = format!("{:x}", shared.ingests.fetch_add(1, Ordering::Relaxed));
+        dir::make(&shared.dirs.ingest, &name, dir::PRIVATE).map_err(Error::io("begin an ingest"))?;
+        let dir = dir::open(&shared.dirs.ingest, name.as_str()).map_err(Error::io("begin an ingest"))?;
+        Ok(Self { shared: Arc::clone(shared), name, dir, next: AtomicU32::new(0), state: Mutex::default() })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fresh_name(&self) -> String {
+        format!("{:x}", self.next.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Makes an empty file.
+    fn create(&self) -> Result<(std::fs::File, String), Error> {
+        let name = self.fresh_name();
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&self.dir, name.as_str(), flags, Mode::from_raw_mode(0o600))
+            .map_err(|error| Error::io("make a blob")(error.into()))?;
+        Ok((fd.into(), name))
+    }
+
+    /// Adds a blob from memory.
+    pub(crate) fn blob(&self, bytes: &[u8]) -> Result<Digest, Error> {
+        let digest = digest_of(bytes);
+        if self.state().blobs.iter().any(|(other, _)| *other == digest)
+            || self.shared.index().has_blob(&digest)
+        {
+            return Ok(digest);
+        }
+        let (mut file, name) = self.create()?;
+        file.write_all(bytes).map_err(Error::io(format!("write blob {digest}")))?;
+        self.state().blobs.push((digest.clone(), name));
+        Ok(digest)
+    }
+
+    /// Unpacks a layer from a stream, plain or compressed. Several threads may do so at once.
+    ///
+    /// Errors: the layer is refused; the disk is full. Nothing stays.
+    pub(crate) fn layer(&self, stream: Box<dyn Read + Send + '_>, keep: Keep) -> Result<NewLayer, Error> {
+        let name = self.fresh_name();
+        dir::make(&self.dir, &name, dir::PRIVATE).map_err(Error::io("make the directory of a layer"))?;
+        let target =
+            dir::open(&self.dir, name.as_str()).map_err(Error::io("open the directory of a layer"))?;
+        let result = self.unpack(stream, &target, keep);
+        match result {
+            Ok((record, stream, compression, blob)) => {
+                let diff_id = record.diff_id.clone().unwrap_or_else(|| stream.0.clone());
+                let layer = NewLayer { diff_id: diff_id.clone(), stream, compression };
+                let is_new = self.adopt(&diff_id, record.entries, &name)?;
+                if !is_new {
+                    self.discard(&name);
+                }
+                if let Some(blob) = blob {
+                    self.state().blobs.push((layer.stream.0.clone(), blob));
+                }
+                Ok(layer)
+            }
+            Err(error) => {
+                self.discard(&name);
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes note of an unpacked layer; false if there is one already.
+    fn adopt(&self, diff_id: &Digest, entries: u64, name: &str) -> Result<bool, Error> {
+        if self.use_present(diff_id)? {
+            return Ok(false);
+        }
+        let mut state = self.state();
+        if state.layers.iter().any(|(other, _)| other == diff_id) {
+            return Ok(false);
+        }
+        state.layers.push((diff_id.clone(), name.to_owned()));
+        state.files += entries;
+        Ok(true)
+    }
+
+    /// Uses a layer that is in the store, if it is: it stays at least until this ingest is over.
+    pub(crate) fn use_present(&self, diff_id: &Digest) -> Result<bool, Error> {
+        if self.state().pins.contains(diff_id) {
+            return Ok(true);
+        }
+        let _gate = self.shared.gate();
+        let pinned = self.shared.index_mut().pin(diff_id);
+        if pinned {
+            self.state().pins.push(diff_id.clone());
+        }
+        Ok(pinned)
+    }
+
+    #[expect(clippy::type_complexity, reason = "taken apart at once by the only caller")]
+    fn unpack(
+        &self,
+        stream: Box<dyn Read + Send + '_>,
+        target: &OwnedFd,
+        keep: Keep,
+    ) -> Result<(LayerRecord, (Digest, u64), Compression, Option<String>), Error> {
+        let mut stream = std::io::BufReader::with_capacity(layer::CHUNK, layer::Whole::new(stream));
+        let start = std::io::BufRead::fill_buf(&mut stream).map_err(layer::reading)?;
+        let compression = Compression::detect(start).map_err(layer::reading)?;
+        let job = |read: &Arc<AtomicU64>| Job { limits: &self.shared.limits, read: Arc::clone(read) };
+        if compression == Compression::None {
+            let record = layer::unpack(Box::new(stream), target.as_fd(), &job(&Arc::default()))?;
+            let digest =
+                record.diff_id.clone().ok_or_else(|| Error::Invalid("layer without digest".into()))?;
+            return Ok((record, (digest, 0), compression, None));
+        }
+        let (tee, blob) = match keep {
+            Keep::Unpacked => (Tee(None), None),
+            Keep::Compressed => {
+                let (file, name) = self.create()?;
+                (Tee(Some(file)), Some(name))
+            }
+        };
+        let mut hashed = Hashed::with_tee(stream, tee);
+        let counter = hashed.counter();
+        let record = layer::unpack(Box::new(&mut hashed), target.as_fd(), &job(&counter))?;
+        Ok((record, hashed.finish(), compression, blob))
+    }
+
+    fn discard(&self, name: &str) {
+        if let Err(error) = self.shared.trash.discard(&self.dir, name) {
+            tracing::warn!(%error, "part of an ingest cannot be discarded");
+        }
+    }
+
+    /// Opens the directory of a layer of this ingest or of the store.
+    fn open_layer(&self, diff_id: &Digest) -> Result<OwnedFd, Error> {
+        let name =
+            self.state().layers.iter().find(|(other, _)| other == diff_id).map(|(_, name)| name.clone());
+        match name {
+            Some(name) => {
+                dir::open(&self.dir, name.as_str()).map_err(Error::io(format!("open layer {diff_id}")))
+            }
+            None => self.shared.open_layer(diff_id),
+        }
+    }
+
+    /// Reads the record of a layer of this ingest or of the store.
+    pub(crate) fn layer_record(&self, diff_id: &Digest) -> Result<LayerRecord, Error> {
+        let layer = self.open_layer(diff_id)?;
+        LayerRecord::read(layer.as_fd()).map_err(Error::io(format!("read the record of layer {diff_id}")))
+    }
+
+    /// Makes what these images need durable and visible, and gives them their names. What else came in is discarded.
+    ///
+    /// Errors: a layer of an image is missing; the disk is full. Nothing is visible then.
+    pub(crate) fn publish(&self, images: &[NewImage]) -> Result<Vec<Published>, Error> {
+        let mut prepared = Vec::with_capacity(images.len());
+        for image in images {
+            let config = ImageConfig::parse(&image.config)?;
+            let id = self.blob(&image.config)?;
+            let record = self.image_record(image, &config)?;
+            prepared.push((id, config, record));
+        }
+        self.keep_only(&prepared);
+        self.sync()?;
+        let _gate = self.shared.gate();
+        let recorded = self.move_in().and_then(|()| self.record(&mut prepared, images));
+        if recorded.is_err() {
+            self.move_out();
+        }
+        let commit = recorded?;
+        let published = self.show(prepared, images);
+        // The records are written; a failure to sync them now is told, but leaves a store that is all of a piece.
+        commit.wait()?;
+        Ok(published)
+    }
+
+    /// Shows the images and their names to readers.
+    fn show(&self, prepared: Vec<(Digest, ImageConfig, ImageRecord)>, images: &[NewImage]) -> Vec<Published> {
+        let mut index = self.shared.index_mut();
+        let mut published = Vec::with_capacity(prepared.len());
+        for ((id, config, record), image) in prepared.into_iter().zip(images) {
+            index.insert(id.clone(), config, record);
+            let mut taken = Vec::new();
+            for name in &image.names {
+                if let Some(previous) = index.name(name, &id).filter(|previous| *previous != id) {
+                    taken.push((name.clone(), previous));
+                }
+            }
+            published.push(Published { id, taken });
+        }
+        published
+    }
+
+    /// Discards layers and blobs that none of these images has.
+    fn keep_only(&self, images: &[(Digest, ImageConfig, ImageRecord)]) {
+        let mut state = self.state();
+        let is_layer =
+            |digest: &Digest| images.iter().any(|(_, config, _)| config.rootfs.diff_ids.contains(digest));
+        let is_blob = |digest: &Digest| {
+            images.iter().any(|(id, _, record)| {
+                id == digest
+                    || record.manifest.as_ref().is_some_and(|manifest| manifest.digest == *digest)
+                    || record.blobs.contains(digest)
+            })
+        };
+        let (layers, other) = std::mem::take(&mut state.layers).into_iter().partition(|(l, _)| is_layer(l));
+        state.layers = layers;
+        let (blobs, others) = std::mem::take(&mut state.blobs).into_iter().partition(|(b, _)| is_blob(b));
+        state.blobs = blobs;
+        drop(state);
+        let unwanted: Vec<(Digest, String)> = others;
+        for (_, name) in unwanted.iter().chain::<&Vec<(Digest, String)>>(&other) {
+            self.discard(name);
+        }
+    }
+
+    fn image_record(&self, image: &NewImage, config: &ImageConfig) -> Result<ImageRecord, Error> {
+        let diff_ids = &config.rootfs.diff_ids;
+        let mut sizes = Vec::with_capacity(diff_ids.len());
+        let mut opened = Vec::with_capacity(diff_ids.len());
+        for diff_id in diff_ids {
+            let layer = self.open_layer(diff_id)?;
+            let record = LayerRecord::read(layer.as_fd())
+                .map_err(Error::io(format!("read the record of layer {diff_id}")))?;
+            sizes.push(record.size);
+            opened.push(layer);
+        }
+        let (manifest, blobs) = match &image.manifest {
+            Some((manifest, blobs)) => (Some(manifest.clone()), blobs.clone()),
+            None => (None, Vec::new()),
+        };
+        Ok(ImageRecord {
+            manifest,
+            parent: image.parent.clone(),
+            layer_sizes: sizes,
+            blobs,
+            stack: self.stack(diff_ids, &opened)?,
+            last_tagged: None,
+            removed: false,
+        })
+    }
+
+    fn stack(&self, diff_ids: &[Digest], layers: &[OwnedFd]) -> Result<Stack, Error> {
+        let layers: Vec<_> = layers.iter().map(AsFd::as_fd).collect();
+        let name = self.fresh_name();
+        let mut make_target = || {
+            dir::make(&self.dir, &name, dir::PRIVATE)?;
+            let fixup = dir::open(&self.dir, name.as_str())?;
+            dir::make(&fixup, layer::DIFF, 0o755)?;
+            dir::open(&fixup, layer::DIFF)
+        };
+        let stack = layer::stack(&layers, &mut make_target).map_err(|error| match error.kind() {
+            std::io::ErrorKind::InvalidData => Error::Invalid(error.to_string()),
+            _ => Error::io("stack the layers of an image")(error),
+        })?;
+        if stack.fixup
+            && let Some(chain) = chain_ids(diff_ids).pop()
+        {
+            self.state().fixups.push((chain, name));
+        }
+        Ok(stack)
+    }
+
+    /// Writes all that came in to the disk.
+    fn sync(&self) -> Result<(), Error> {
+        let mut budget = SYNC_FILES_MAX;
+        let few = self.state().files <= u64::from(SYNC_FILES_MAX);
+        let synced =
+            few && dir::sync_tree(self.dir.as_fd(), &mut budget).map_err(Error::io("sync an ingest"))?;
+        if !synced {
+            rustix::fs::syncfs(&self.dir)
+                .map_err(|error| Error::io("sync the file system of the store")(error.into()))?;
+        }
+        Ok(())
+    }
+
+    /// Gives everything its name. Needs the gate.
+    fn move_in(&self) -> Result<(), Error> {
+        let state = self.state();
+        let dirs = &self.shared.dirs;
+        for (diff_id, name) in &state.layers {
+            let fail = Error::io(format!("publish layer {diff_id}"));
+            let target = layer::directory_name(diff_id);
+            let moved = rustix::fs::renameat_with(
+                &self.dir,
+                name.as_str(),
+                &dirs.layers,
+                target,
+                RenameFlags::NOREPLACE,
+            );
+            match moved {
+                Ok(()) => {}
+                // Another ingest was faster, or an image that could not be read has it.
+                Err(Errno::EXIST) => {
+                    self.shared.open_layer(diff_id)?;
+                }
+                Err(error) => return Err(fail(error.into())),
+            }
+        }
+        for (chain, name) in &state.fixups {
+            let target = layer::directory_name(chain);
+            let flags = RenameFlags::NOREPLACE;
+            match rustix::fs::renameat_with(&self.dir, name.as_str(), &dirs.fixups, target, flags) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(error) => return Err(Error::io("publish what a stack of layers needs")(error.into())),
+            }
+        }
+        for (digest, name) in &state.blobs {
+            rustix::fs::renameat(&self.dir, name.as_str(), &dirs.blobs, digest.hex())
+                .map_err(|error| Error::io(format!("publish blob {digest}"))(error.into()))?;
+        }
+        let touched = [
+            (!state.layers.is_empty(), &dirs.layers),
+            (!state.fixups.is_empty(), &dirs.fixups),
+            (!state.blobs.is_empty(), &dirs.blobs),
+        ];
+        for (_, directory) in touched.iter().filter(|(touched, _)| *touched) {
+            dir::sync(directory).map_err(Error::io("sync a directory of the store"))?;
+        }
+        Ok(())
+    }
+
+    /// Discards what was given its name, after a failure. What others need stays.
+    fn move_out(&self) {
+        let state = self.state();
+        let index = self.shared.index();
+        let dirs = &self.shared.dirs;
+        if index.is_incomplete() {
+            return;
+        }
+        let layers = state.layers.iter().filter(|(layer, _)| !index.has_layer(layer));
+        let fixups = index.fixup_directories();
+        let discard = |directory: &OwnedFd, name: &str| {
+            if let Err(error) = self.shared.trash.discard(directory, name) {
+                tracing::warn!(%error, "failed ingest cannot be discarded");
+            }
+        };
+        for (layer, _) in layers {
+            discard(&dirs.layers, layer::directory_name(layer));
+        }
+        for (chain, _) in &state.fixups {
+            let name = layer::directory_name(chain);
+            if !fixups.contains(name) {
+                discard(&dirs.fixups, name);
+            }
+        }
+        for (digest, _) in state.blobs.iter().filter(|(digest, _)| !index.has_blob(digest)) {
+            discard(&dirs.blobs, digest.hex());
+        }
+    }
+
+    /// Writes the records.
+    fn record(
+        &self,
+        prepared: &mut [(Digest, ImageConfig, ImageRecord)],
+        images: &[NewImage],
+    ) -> Result<Commit, Error> {
+        let mut batch = Batch::default();
+        let index = self.shared.index();
+        for ((id, _, record), image) in prepared.iter_mut().zip(images) {
+            // What is known of an image that is here already may be more than what came with it now.
+            if let Some(held) = index.held(id) {
+                *record = merge(&held.record, record);
+            }
+            batch.put(id.as_str(), record)?;
+            for name in &image.names {
+                batch.put(name, &NameRecord { image: id.clone() })?;
+            }
+        }
+        drop(index);
+        Ok(self.shared.database.write(batch)?)
+    }
+}
+
+/// The record of an image that comes again: a manifest, parent or time that is known stays known.
+fn merge(old: &ImageRecord, new: &ImageRecord) -> ImageRecord {
+    let (manifest, blobs) = match (&old.manifest, &new.manifest) {
+        (Some(_), None) => (old.manifest.clone(), old.blobs.clone()),
+        _ => (new.manifest.clone(), new.blobs.clone()),
+    };
+    ImageRecord {
+        manifest,
+        blobs,
+        parent: new.parent.clone().or_else(|| old.parent.clone()),
+        last_tagged: new.last_tagged.or(old.last_tagged),
+        ..new.clone()
+    }
+}
+
+struct Tee(Option<std::fs::File>);
+
+impl Write for Tee {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match &mut self.0 {
+            Some(file) => file.write(bytes),
+            None => Ok(bytes.len()),
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Ingest {
+    fn drop(&mut self) {
+        let state = std::mem::take(&mut *self.state());
+        {
+            let _gate = self.shared.gate();
+            let free: Vec<Digest> = {
+                let mut index = self.shared.index_mut();
+                state.pins.into_iter().filter(|pin| index.unpin(pin)).collect()
+            };
+            for diff_id in free {
+                let name = layer::directory_name(&diff_id);
+                if let Err(error) = self.shared.trash.discard(&self.shared.dirs.layers, name) {
+                    tracing::warn!(%error, layer = %diff_id, "layer cannot be discarded");
+                }
+            }
+        }
+        if let Err(error) = self.shared.trash.discard(&self.shared.dirs.ingest, &self.name) {
+            tracing::warn!(%error, "ingest cannot be discarded");
+        }
+    }
+}
+
+impl Shared {
+    /// Opens the directory of a layer, checking that it is that layer.
+    pub(crate) fn open_layer(&self, diff_id: &Digest) -> Result<OwnedFd, Error> {
+        let name = layer::directory_name(diff_id);
+        let layer = match dir::open(&self.dirs.layers, name) {
+            Ok(layer) => layer,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(Error::NotFound(format!("layer {diff_id} not found")));
+            }
+            Err(error) => return Err(Error::io(format!("open layer {diff_id}"))(error)),
+        };
+        let record = LayerRecord::read(layer.as_fd())
+            .map_err(|error| Error::Damaged { what: format!("layer {diff_id}"), why: error.to_string() })?;
+        if record.diff_id.as_ref() != Some(diff_id) {
+            return Err(Error::Conflict(format!(
+                "layer {diff_id} collides with another one in directory {name}"
+            )));
+        }
+        Ok(layer)
+    }
+}

@@ -1,0 +1,228 @@
+//! Where the bytes of a layer come from: hashed, counted, decompressed, and carried between threads.
+
+use std::io::{self, BufRead, BufReader, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender};
+
+use berth_oci::Digest;
+use sha2::Digest as _;
+
+/// The size of the pieces that are carried, hashed and written at once.
+pub(crate) const CHUNK: usize = 256 << 10;
+
+/// How a stream is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Compression {
+    None,
+    Gzip,
+    Zstd,
+}
+
+impl Compression {
+    /// Tells it by the first bytes. What cannot be read here is an error with the name of the format.
+    pub(crate) fn detect(start: &[u8]) -> io::Result<Self> {
+        match start {
+            [0x1f, 0x8b, 0x08, ..] => Ok(Self::Gzip),
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Ok(Self::Zstd),
+            // Skippable frames, in front of the data of some zstd writers.
+            [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Ok(Self::Zstd),
+            [b'B', b'Z', b'h', ..] => Err(unsupported("bzip2")),
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Err(unsupported("xz")),
+            _ => Ok(Self::None),
+        }
+    }
+}
+
+fn unsupported(format: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, format!("{format} compressed archives are not supported"))
+}
+
+/// A decompressed stream.
+pub(crate) enum Decoder<'a> {
+    Plain(BufReader<Box<dyn Read + Send + 'a>>),
+    Gzip(Box<flate2::bufread::MultiGzDecoder<BufReader<Box<dyn Read + Send + 'a>>>>),
+    Zstd(Box<zstd::stream::read::Decoder<'static, BufReader<Box<dyn Read + Send + 'a>>>>),
+}
+
+impl<'a> Decoder<'a> {
+    /// Looks at the first bytes and decompresses accordingly.
+    pub(crate) fn new(stream: Box<dyn Read + Send + 'a>) -> io::Result<Self> {
+        // Whole reads, for the first one must not end inside the magic number.
+        let stream: Box<dyn Read + Send + 'a> = Box::new(Whole::new(stream));
+        let mut stream = BufReader::with_capacity(CHUNK, stream);
+        let compression = Compression::detect(stream.fill_buf()?)?;
+        Ok(match compression {
+            Compression::None => Self::Plain(stream),
+            Compression::Gzip => Self::Gzip(Box::new(flate2::bufread::MultiGzDecoder::new(stream))),
+            Compression::Zstd => Self::Zstd(Box::new(zstd::stream::read::Decoder::with_buffer(stream)?)),
+        })
+    }
+
+    /// How the stream is compressed.
+    pub(crate) fn compression(&self) -> Compression {
+        match self {
+            Self::Plain(_) => Compression::None,
+            Self::Gzip(_) => Compression::Gzip,
+            Self::Zstd(_) => Compression::Zstd,
+        }
+    }
+
+    /// Reads what is left of the compressed stream, so that its digest covers all of it.
+    pub(crate) fn drain(&mut self) -> io::Result<()> {
+        let rest: &mut dyn Read = match self {
+            Self::Plain(stream) => stream,
+            Self::Gzip(stream) => stream.get_mut(),
+            Self::Zstd(stream) => stream.get_mut(),
+        };
+        io::copy(rest, &mut io::sink()).map(drop)
+    }
+}
+
+impl Read for Decoder<'_> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.read(to),
+            Self::Gzip(stream) => stream.read(to),
+            Self::Zstd(stream) => stream.read(to),
+        }
+    }
+}
+
+/// Fills each read as far as the stream goes, so that what follows works on large pieces however the bytes trickle.
+pub(crate) struct Whole<R> {
+    stream: R,
+    /// What went wrong after some bytes had been read; they come first.
+    failure: Option<io::Error>,
+}
+
+impl<R> Whole<R> {
+    pub(crate) fn new(stream: R) -> Self {
+        Self { stream, failure: None }
+    }
+}
+
+impl<R: Read> Read for Whole<R> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        if let Some(error) = self.failure.take() {
+            return Err(error);
+        }
+        let mut done = 0;
+        while done < to.len() {
+            match self.stream.read(&mut to[done..]) {
+                Ok(0) => break,
+                Ok(read) => done += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if done == 0 => return Err(error),
+                Err(error) => {
+                    self.failure = Some(error);
+                    break;
+                }
+            }
+        }
+        Ok(done)
+    }
+}
+
+/// Hashes and counts what is read, and gives a copy to `tee`.
+pub(crate) struct Hashed<R, W = io::Sink> {
+    stream: R,
+    hash: sha2::Sha256,
+    count: Arc<AtomicU64>,
+    tee: Option<W>,
+}
+
+impl<R: Read> Hashed<R> {
+    pub(crate) fn new(stream: R) -> Self {
+        Self { stream, hash: sha2::Sha256::new(), count: Arc::default(), tee: None }
+    }
+}
+
+impl<R: Read, W: io::Write> Hashed<R, W> {
+    pub(crate) fn with_tee(stream: R, tee: W) -> Self {
+        Self { stream, hash: sha2::Sha256::new(), count: Arc::default(), tee: Some(tee) }
+    }
+
+    /// The number of bytes so far, to be looked at from elsewhere.
+    pub(crate) fn counter(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.count)
+    }
+
+    /// The digest and the number of all bytes.
+    pub(crate) fn finish(self) -> (Digest, u64) {
+        (Digest::from_sha256(&self.hash.finalize().into()), self.count.load(Ordering::Relaxed))
+    }
+}
+
+impl<R: Read, W: io::Write> Read for Hashed<R, W> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        let read = self.stream.read(to)?;
+        self.hash.update(&to[..read]);
+        self.count.fetch_add(read as u64, Ordering::Relaxed);
+        if let Some(tee) = &mut self.tee {
+            tee.write_all(&to[..read])?;
+        }
+        Ok(read)
+    }
+}
+
+/// One piece on its way between threads.
+pub(crate) type Piece = io::Result<Vec<u8>>;
+
+/// A channel for pieces; what is on its way is bounded.
+pub(crate) fn channel() -> (SyncSender<Piece>, Pieces) {
+    let (sender, receiver) = std::sync::mpsc::sync_channel(8);
+    (sender, Pieces { receiver, piece: Vec::new(), used: 0, ended: false })
+}
+
+/// Reads pieces that another thread sends. The end is an empty piece; a sender that just goes away has failed.
+pub(crate) struct Pieces {
+    receiver: Receiver<Piece>,
+    piece: Vec<u8>,
+    used: usize,
+    ended: bool,
+}
+
+impl BufRead for Pieces {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        while self.used == self.piece.len() && !self.ended {
+            let piece = self.receiver.recv().map_err(|_| io::Error::from(io::ErrorKind::UnexpectedEof))??;
+            self.ended = piece.is_empty();
+            self.piece = piece;
+            self.used = 0;
+        }
+        Ok(&self.piece[self.used..])
+    }
+
+    fn consume(&mut self, bytes: usize) {
+        self.used = (self.used + bytes).min(self.piece.len());
+    }
+}
+
+impl Read for Pieces {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        let available = self.fill_buf()?;
+        let read = available.len().min(to.len());
+        to[..read].copy_from_slice(&available[..read]);
+        self.consume(read);
+        Ok(read)
+    }
+}
+
+/// Sends a whole stream in pieces; false if the receiver has gone.
+pub(crate) fn send_all(stream: &mut impl Read, to: &SyncSender<Piece>) -> bool {
+    loop {
+        let mut piece = Vec::with_capacity(CHUNK);
+        let piece = match stream.take(CHUNK as u64).read_to_end(&mut piece) {
+            Ok(_) => Ok(piece),
+            Err(error) => Err(error),
+        };
+        let ends = piece.as_ref().map_or(true, Vec::is_empty);
+        if to.send(piece).is_err() {
+            return false;
+        }
+        if ends {
+            return true;
+        }
+    }
+}
