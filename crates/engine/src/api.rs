@@ -3,15 +3,18 @@
 use std::sync::Arc;
 
 use berth_oci::container::EndpointSettings;
+use futures_util::future::join_all;
 use tokio::io::AsyncRead;
+use tokio::sync::oneshot;
 
-use crate::*;
-
-type Nothing = Result<()>;
-
-fn not_yet<T>(what: &str) -> Result<T> {
-    Err(Error::NotImplemented(format!("{what} is not implemented yet")))
-}
+use crate::container::task::Command;
+use crate::{
+    Archive, AttachOptions, Attached, Container, ContainerCreated, ContainerSize, CreateContainer, DiskUsage, Engine,
+    EngineConfig, Error, EventStream, EventsRequest, Exec, ExecConfig, ExecStart, ExecStarted, Filters, HistoryItem,
+    Image, ImageDeleted, ImageImport, ImageListOptions, ImageSummary, ListOptions, LoadProgress, Logs, LogsOptions,
+    Produced, Pruned, RemoveOptions, Result, StatsStream, StopOptions, SystemInfo, Top, UpdateContainer, WaitCondition,
+    WaitResult, container, image, restore,
+};
 
 /// The engine itself.
 impl Engine {
@@ -19,12 +22,24 @@ impl Engine {
     ///
     /// Errors: `Conflict` if another engine has the data root.
     pub async fn open(config: EngineConfig) -> Result<Engine> {
-        let events = event::Events::new(config.events_kept);
-        Ok(Engine { inner: Arc::new(Inner { config, events }) })
+        Ok(Engine { inner: restore::open(config).await? })
     }
 
     /// Writes what is not on disk yet and stops watching. Containers run on.
-    pub async fn close(&self) {}
+    pub async fn close(&self) {
+        let slots = self.inner.registry.all();
+        let closed = slots.iter().map(|slot| {
+            let (reply, closed) = oneshot::channel();
+            slot.tell(Command::Close(reply));
+            closed
+        });
+        join_all(closed).await;
+        let engine = self.inner.clone();
+        let flushed = tokio::task::spawn_blocking(move || engine.database().flush()).await;
+        if let Ok(Err(error)) = flushed {
+            tracing::error!("closing the database: {error}");
+        }
+    }
 
     /// How it was set up.
     pub fn config(&self) -> &EngineConfig {
@@ -33,12 +48,12 @@ impl Engine {
 
     /// What `docker info` shows.
     pub async fn info(&self) -> Result<SystemInfo> {
-        not_yet("info")
+        self.inner.info()
     }
 
     /// What everything takes on disk.
     pub async fn disk_usage(&self) -> Result<DiskUsage> {
-        not_yet("system df")
+        self.inner.disk_usage().await
     }
 
     /// Begins to listen to events: those after this call are not missed.
@@ -51,134 +66,124 @@ impl Engine {
 impl Engine {
     /// Creates a container. The record is durable when this returns.
     pub async fn container_create(&self, request: CreateContainer) -> Result<ContainerCreated> {
-        let _ = request;
-        not_yet("create")
+        container::create(&self.inner, request).await
     }
 
     /// Starts it. `NotModified` if it runs; `StartFailed` with Docker's text if the program cannot be run.
-    pub async fn container_start(&self, container: &str) -> Nothing {
-        let _ = container;
-        not_yet("start")
+    pub async fn container_start(&self, container: &str) -> Result<()> {
+        self.inner.start(container).await
     }
 
     /// Stops it: a signal, patience, then `SIGKILL`. `NotModified` if it does not run.
     ///
     /// Cancel: what was signalled stays signalled; the patience ends with the call.
-    pub async fn container_stop(&self, container: &str, options: StopOptions) -> Nothing {
-        let _ = (container, options);
-        not_yet("stop")
+    pub async fn container_stop(&self, container: &str, options: StopOptions) -> Result<()> {
+        self.inner.stop(container, options).await
     }
 
     /// Stops it if it runs, then starts it.
-    pub async fn container_restart(&self, container: &str, options: StopOptions) -> Nothing {
-        let _ = (container, options);
-        not_yet("restart")
+    pub async fn container_restart(&self, container: &str, options: StopOptions) -> Result<()> {
+        self.inner.restart(container, options).await
     }
 
     /// Sends a signal (name or number; `None`: `SIGKILL`, which is waited for).
-    pub async fn container_kill(&self, container: &str, signal: Option<&str>) -> Nothing {
-        let _ = (container, signal);
-        not_yet("kill")
+    pub async fn container_kill(&self, container: &str, signal: Option<&str>) -> Result<()> {
+        self.inner.kill(container, signal).await
     }
 
     /// Freezes its processes.
-    pub async fn container_pause(&self, container: &str) -> Nothing {
-        let _ = container;
-        not_yet("pause")
+    pub async fn container_pause(&self, container: &str) -> Result<()> {
+        self.inner.pause(container).await
     }
 
     /// Thaws its processes.
-    pub async fn container_unpause(&self, container: &str) -> Nothing {
-        let _ = container;
-        not_yet("unpause")
+    pub async fn container_unpause(&self, container: &str) -> Result<()> {
+        self.inner.unpause(container).await
     }
 
     /// Gives it another name.
-    pub async fn container_rename(&self, container: &str, name: &str) -> Nothing {
-        let _ = (container, name);
-        not_yet("rename")
+    pub async fn container_rename(&self, container: &str, name: &str) -> Result<()> {
+        self.inner.rename(container, name).await
     }
 
     /// Changes its limits or restart policy. Answers with warnings.
     pub async fn container_update(&self, container: &str, update: UpdateContainer) -> Result<Vec<String>> {
-        let _ = (container, update);
-        not_yet("update")
+        self.inner.update(container, update).await
     }
 
     /// Removes it. `Conflict` if it runs and `force` was not asked for.
-    pub async fn container_remove(&self, container: &str, options: RemoveOptions) -> Nothing {
-        let _ = (container, options);
-        not_yet("remove")
+    pub async fn container_remove(&self, container: &str, options: RemoveOptions) -> Result<()> {
+        self.inner.remove(container, options).await
     }
 
     /// Begins to wait: what happens after this call returned is not missed. Then [`Wait::result`] waits.
     pub fn container_wait(&self, container: &str, condition: WaitCondition) -> Result<Wait> {
-        let _ = (container, condition);
-        not_yet("wait")
+        Ok(Wait { receiver: self.inner.registry.find(container)?.subscribe(condition) })
     }
 
     /// What is known of a container now. Never waits.
     pub fn container(&self, container: &str) -> Result<Arc<Container>> {
-        Err(Error::NoSuchContainer(container.to_owned()))
+        let known = self.inner.registry.find(container)?.get();
+        let exec_ids = self.inner.execs.of_container(&known.record.id);
+        if exec_ids.is_empty() {
+            return Ok(known);
+        }
+        Ok(Arc::new(Container { exec_ids, ..(*known).clone() }))
     }
 
     /// The containers that fit, newest first. Never waits.
     pub fn container_list(&self, options: &ListOptions) -> Result<Vec<Arc<Container>>> {
-        let _ = options;
-        Ok(Vec::new())
+        self.inner.list(options)
     }
 
     /// What it takes on disk.
     pub async fn container_size(&self, container: &str) -> Result<ContainerSize> {
-        let _ = container;
-        not_yet("container size")
+        let container = self.inner.registry.find(container)?.get();
+        self.inner.size_of(&container).await
     }
 
     /// Where its layers are, for `inspect`.
     pub fn container_graph_driver(&self, container: &str) -> Result<image::GraphDriver> {
-        let _ = container;
-        not_yet("graph driver")
+        let slot = self.inner.registry.find(container)?;
+        let mounts = self.inner.store.snapshots().mounts(slot.id()).map_err(image::error)?;
+        Ok(image::graph_driver(&mounts))
     }
 
     /// Reads its log.
     pub async fn container_logs(&self, container: &str, options: LogsOptions) -> Result<Logs> {
-        let _ = (container, options);
-        not_yet("logs")
+        self.inner.logs(container, options)
     }
 
     /// Attaches to its standard streams; before it starts, too: then nothing it writes is missed.
     pub async fn container_attach(&self, container: &str, options: AttachOptions) -> Result<Attached> {
-        let _ = (container, options);
-        not_yet("attach")
+        self.inner.attach(container, options).await
     }
 
-    /// Tells that a client left by its detach keys (an event; nothing else changes).
+    /// Tells that a client left by its detach keys, for a daemon that watches for them itself.
     pub fn container_detached(&self, container: &str) {
-        let _ = container;
+        if let Ok(slot) = self.inner.registry.find(container) {
+            self.inner.container_event(&slot.get(), "detach", []);
+        }
     }
 
     /// Gives its terminal a size.
-    pub async fn container_resize(&self, container: &str, height: u32, width: u32) -> Nothing {
-        let _ = (container, height, width);
-        not_yet("resize")
+    pub async fn container_resize(&self, container: &str, height: u32, width: u32) -> Result<()> {
+        self.inner.resize(container, height, width).await
     }
 
     /// Its processes, as `ps` with these arguments (empty: `-ef`) lists them.
     pub async fn container_top(&self, container: &str, arguments: &str) -> Result<Top> {
-        let _ = (container, arguments);
-        not_yet("top")
+        self.inner.top(container, arguments).await
     }
 
     /// Samples of what it uses: one a second if `stream`, else one. `one_shot`: without a previous sample.
     pub async fn container_stats(&self, container: &str, stream: bool, one_shot: bool) -> Result<StatsStream> {
-        let _ = (container, stream, one_shot);
-        not_yet("stats")
+        self.inner.stats(container, stream, one_shot)
     }
 
     /// Removes those that do not run and fit `until label label!`.
     pub async fn container_prune(&self, filters: &Filters) -> Result<Pruned> {
-        let _ = filters;
-        not_yet("prune")
+        self.inner.prune(filters).await
     }
 }
 
@@ -186,25 +191,22 @@ impl Engine {
 impl Engine {
     /// Prepares a process in a running container. Answers with its id.
     pub async fn exec_create(&self, container: &str, config: ExecConfig) -> Result<String> {
-        let _ = (container, config);
-        not_yet("exec")
+        self.inner.exec_create(container, config)
     }
 
     /// Starts it.
     pub async fn exec_start(&self, exec: &str, start: ExecStart) -> Result<ExecStarted> {
-        let _ = (exec, start);
-        not_yet("exec")
+        self.inner.exec_start(exec, start).await
     }
 
     /// What is known of it.
     pub fn exec(&self, exec: &str) -> Result<Exec> {
-        Err(Error::NoSuchExec(exec.to_owned()))
+        self.inner.execs.get(exec)
     }
 
     /// Gives its terminal a size.
-    pub async fn exec_resize(&self, exec: &str, height: u32, width: u32) -> Nothing {
-        let _ = (exec, height, width);
-        not_yet("exec resize")
+    pub async fn exec_resize(&self, exec: &str, height: u32, width: u32) -> Result<()> {
+        self.inner.exec_resize(exec, height, width).await
     }
 }
 
@@ -212,36 +214,32 @@ impl Engine {
 impl Engine {
     /// The images that fit, newest first.
     pub async fn image_list(&self, options: &ImageListOptions) -> Result<Vec<ImageSummary>> {
-        let _ = options;
-        not_yet("images")
+        self.inner.image_list(options.clone()).await
     }
 
     /// An image by name, id or prefix of an id.
     pub async fn image(&self, image: &str) -> Result<Image> {
-        Err(Error::NoSuchImage(image.to_owned()))
+        self.inner.image(image)
     }
 
     /// How it was made, newest step first.
     pub async fn image_history(&self, image: &str) -> Result<Vec<HistoryItem>> {
-        Err(Error::NoSuchImage(image.to_owned()))
+        self.inner.image_history(image)
     }
 
     /// Gives it a further name.
-    pub async fn image_tag(&self, image: &str, repository: &str, tag: &str) -> Nothing {
-        let _ = (repository, tag);
-        Err(Error::NoSuchImage(image.to_owned()))
+    pub async fn image_tag(&self, image: &str, repository: &str, tag: &str) -> Result<()> {
+        self.inner.image_tag(image, repository, tag)
     }
 
     /// Takes a name away, and the image with its last one, by Docker's rules.
     pub async fn image_remove(&self, image: &str, force: bool, no_prune: bool) -> Result<Vec<ImageDeleted>> {
-        let _ = (force, no_prune);
-        Err(Error::NoSuchImage(image.to_owned()))
+        self.inner.image_remove(image.to_owned(), force, no_prune).await
     }
 
     /// Removes those nobody needs and that fit `dangling until label label!`.
     pub async fn image_prune(&self, filters: &Filters) -> Result<(Vec<ImageDeleted>, u64)> {
-        let _ = filters;
-        not_yet("image prune")
+        self.inner.image_prune(filters.clone()).await
     }
 
     /// Loads the images of an archive (docker-archive or OCI layout, compressed or not).
@@ -250,14 +248,12 @@ impl Engine {
         archive: impl AsyncRead + Send + Unpin + 'static,
         quiet: bool,
     ) -> Result<Produced<LoadProgress>> {
-        let _ = (archive, quiet);
-        not_yet("load")
+        Ok(self.inner.image_load(archive, quiet))
     }
 
     /// Saves images as one archive.
     pub async fn image_save(&self, images: &[String]) -> Result<Archive> {
-        let _ = images;
-        not_yet("save")
+        self.inner.image_save(images.to_vec())
     }
 
     /// Makes an image of one layer out of a tar archive. Answers with its id.
@@ -266,8 +262,7 @@ impl Engine {
         archive: impl AsyncRead + Send + Unpin + 'static,
         import: ImageImport,
     ) -> Result<String> {
-        let _ = (archive, import);
-        not_yet("import")
+        self.inner.image_import(archive, import).await
     }
 }
 
@@ -281,12 +276,13 @@ impl Engine {
 
 /// A wait that has begun.
 pub struct Wait {
-    pub(crate) result: std::pin::Pin<Box<dyn Future<Output = WaitResult> + Send>>,
+    receiver: oneshot::Receiver<WaitResult>,
 }
 
 impl Wait {
     /// Waits for it.
     pub async fn result(self) -> WaitResult {
-        self.result.await
+        let gone = || WaitResult { status_code: 0, error: Some(Error::Unavailable("the engine closes".into()).to_string()) };
+        self.receiver.await.unwrap_or_else(|_| gone())
     }
 }

@@ -64,6 +64,8 @@ pub struct EngineConfig {
     pub debug: bool,
     /// How many events are kept for `since`.
     pub events_kept: usize,
+    /// The program that supervisors are started from; `None`: the running one. For tests.
+    pub program: Option<PathBuf>,
 }
 
 /// How cgroups are made.
@@ -166,6 +168,7 @@ impl Default for EngineConfig {
             labels: Vec::new(),
             debug: false,
             events_kept: 256,
+            program: None,
         }
     }
 }

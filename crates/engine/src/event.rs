@@ -134,6 +134,13 @@ impl Events {
         Ok(EventStream { receiver, past, until })
     }
 
+    /// How many listen.
+    pub(crate) fn listeners(&self) -> usize {
+        let mut inner = self.lock();
+        inner.listeners.retain(|listener| !listener.sender.is_closed());
+        inner.listeners.len()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -36,8 +36,17 @@ pub mod system;
 pub mod time;
 
 mod api;
+mod files;
 mod host;
+mod inner;
 mod names;
+mod restore;
+mod rootfs;
+mod spec;
+mod system_info;
+mod trash;
+mod user;
+mod volumes;
 
 use std::sync::Arc;
 
@@ -66,8 +75,4 @@ pub struct Engine {
     inner: Arc<Inner>,
 }
 
-/// What all handles share.
-struct Inner {
-    config: EngineConfig,
-    events: event::Events,
-}
+use inner::Inner;

@@ -10,12 +10,33 @@
 //!
 //! Invariant: each container has one task, which alone changes it; all else reads the [`Container`] it published last.
 
-mod keys;
+mod adapt;
+mod copy_up;
+mod create;
+mod health;
+pub(crate) mod keys;
 mod limits;
+mod lifecycle;
+mod list;
+mod log_config;
+pub(crate) mod logs;
 mod merge;
-mod mounts;
-mod restart;
-mod signal;
+pub(crate) mod mounts;
+pub(crate) mod network;
+pub(crate) mod registry;
+mod remove;
+pub(crate) mod restart;
+pub(crate) mod signal;
+mod sample;
+mod start;
+pub(crate) mod task;
+mod top;
+mod update;
+
+pub(crate) use adapt::OWN_RUNTIMES;
+pub(crate) use create::create;
+pub(crate) use lifecycle::parse_until;
+pub(crate) use log_config::DRIVERS as LOG_DRIVERS;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -43,7 +64,7 @@ pub struct Container {
 }
 
 /// What does not change while a container runs: the part that is durable before `create` answers.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     /// 64 hexadecimal digits.
     pub id: String,
@@ -215,6 +236,9 @@ pub struct NetworkState {
     pub endpoints: BTreeMap<String, EndpointSettings>,
     /// Published ports; exposed ones that are not published map to nothing.
     pub ports: PortMap,
+    /// The place on the default bridge, as the network keeps it.
+    #[serde(default)]
+    pub endpoint: Option<berth_network::Endpoint>,
 }
 
 /// What to create.

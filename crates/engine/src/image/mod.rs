@@ -1,5 +1,8 @@
 //! Images: the store's, with who uses them, and the events that tell of changes.
 
+pub(crate) mod glob;
+mod ops;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -8,6 +11,8 @@ use tokio::sync::mpsc;
 use crate::error::Result;
 use crate::filters::Filters;
 use crate::time::Time;
+
+pub(crate) use ops::{check_platform, error, graph_driver};
 
 /// Which images to list.
 #[derive(Clone, Debug, Default)]

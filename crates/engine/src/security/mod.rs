@@ -91,6 +91,14 @@ pub fn validate(config: &HostConfig, machine: &Machine) -> Result<()> {
     devices::check(config)
 }
 
+/// The capabilities of a container.
+///
+/// # Errors
+/// `InvalidParameter` with Docker's text.
+pub fn capabilities(config: &HostConfig, machine: &Machine) -> Result<CapabilitySet> {
+    capabilities::of_container(config, machine)
+}
+
 /// Everything that a container may do.
 ///
 /// # Errors

@@ -1,0 +1,291 @@
+//! Creating a container: check everything, then make everything, then write the one record that makes it exist.
+//!
+//! Invariant: a record in the database means that the snapshot and the directory are there. What a crash leaves
+//! without a record is nobody's and is swept up when the engine opens.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use berth_oci::container::{Config, EndpointSettings, HostConfig, NetworkMode, NetworkingConfig};
+use berth_store::Image;
+
+use super::registry::Slot;
+use super::task::Task;
+use super::{
+    Container, ContainerCreated, CreateContainer, MountPoint, Record, State, adapt, copy_up, merge, mounts, network,
+};
+use crate::error::{Error, Result};
+use crate::rootfs::{Found, RootFs};
+use crate::time::Time;
+use crate::{Inner, names, volumes};
+
+/// Creates a container.
+pub(crate) async fn create(engine: &Arc<Inner>, request: CreateContainer) -> Result<ContainerCreated> {
+    let mut warnings = Vec::new();
+    let record = decide(engine, request, &mut warnings)?;
+    let mut made = Made { engine, name: None, snapshot: false, volumes: Vec::new(), record, kept: false };
+    made.reserve_name()?;
+    made.files()?;
+    made.volumes().await?;
+    made.commit().await?;
+    let (id, container) = made.finish();
+    let (slot, commands) = Slot::new(container.clone());
+    engine.registry.insert(slot.clone());
+    Task::spawn(engine.clone(), slot, commands, None);
+    engine.container_event(&container, "create", []);
+    Ok(ContainerCreated { id, warnings })
+}
+
+/// Checks a request and makes the record of it.
+fn decide(engine: &Inner, request: CreateContainer, warnings: &mut Vec<String>) -> Result<Record> {
+    let CreateContainer { name, mut config, mut host_config, networking, platform } = request;
+    let name = name.as_deref().map(names::check).transpose()?.unwrap_or_default().to_owned();
+    merge::check(&mut config)?;
+    adapt::adapt(&mut host_config, &engine.config, &engine.host, &engine.machine, warnings)?;
+    share_namespaces(engine, &mut host_config)?;
+    let image = engine.image_for(&config.image, platform.as_deref())?;
+    if let Some(defaults) = &image.config.config {
+        merge::merge(&mut config, defaults);
+    }
+    merge::finish(&mut config)?;
+    let id = names::random_id()?;
+    config.hostname = hostname(&config, &host_config, &id);
+    let inherited = |other: &str| Ok(engine.registry.find(other)?.get().record.mounts.clone());
+    let inherited = |other: &str| inherited(other).map_err(wrong_reference);
+    let points = mounts::plan(&config, &host_config, inherited, |path| Path::new(path).exists())?;
+    let (path, args) = merge::command(&config);
+    Ok(Record {
+        directory: engine.paths.container(&id),
+        endpoints: endpoints(&host_config, networking),
+        platform: format!("{}/{}", image.config.os, image.config.architecture),
+        created: Time::now(),
+        image: image.id.to_string(),
+        mounts: points,
+        id,
+        name,
+        path,
+        args,
+        config,
+        host_config,
+    })
+}
+
+/// Replaces names of containers by their ids, so that a rename does not change what is shared.
+fn share_namespaces(engine: &Inner, host: &mut HostConfig) -> Result<()> {
+    for mode in [&mut host.pid_mode, &mut host.ipc_mode] {
+        if let Some(other) = mode.strip_prefix("container:") {
+            *mode = format!("container:{}", engine.registry.find(other).map_err(wrong_reference)?.id());
+        }
+    }
+    if let Some(other) = host.network_mode.strip_prefix("container:") {
+        // Docker lets this one fail at the start only.
+        if let Ok(slot) = engine.registry.find(other) {
+            host.network_mode = format!("container:{}", slot.id());
+        }
+    }
+    for link in host.links.iter().flatten() {
+        let other = link.split(':').next().unwrap_or_default();
+        engine.registry.find(other).map_err(|error| {
+            Error::invalid(format!("could not get container for {other}: {error}"))
+        })?;
+    }
+    Ok(())
+}
+
+/// A container that a request refers to and that is not there makes the request wrong, as in Docker.
+fn wrong_reference(error: Error) -> Error {
+    match error {
+        Error::NoSuchContainer(_) => Error::InvalidParameter(error.to_string()),
+        other => other,
+    }
+}
+
+fn hostname(config: &Config, host: &HostConfig, id: &str) -> String {
+    if !config.hostname.is_empty() {
+        return config.hostname.clone();
+    }
+    match host.network() {
+        NetworkMode::Host => rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        _ => id[..12].to_owned(),
+    }
+}
+
+/// The networks asked for by name, with what was asked of each.
+fn endpoints(host: &HostConfig, networking: NetworkingConfig) -> BTreeMap<String, EndpointSettings> {
+    let Some(name) = host.network().name() else { return BTreeMap::new() };
+    let mut asked: BTreeMap<String, EndpointSettings> = BTreeMap::new();
+    for (network, settings) in networking.endpoints_config.unwrap_or_default() {
+        let network = if network == "default" { "bridge".to_owned() } else { network };
+        asked.insert(network, settings.unwrap_or_default());
+    }
+    asked.entry(name.to_owned()).or_default();
+    asked
+}
+
+/// What has been made so far. Dropped before it is [finished](Made::finish), it takes everything back.
+struct Made<'a> {
+    engine: &'a Arc<Inner>,
+    record: Record,
+    name: Option<String>,
+    snapshot: bool,
+    volumes: Vec<(String, bool)>,
+    kept: bool,
+}
+
+impl Made<'_> {
+    fn reserve_name(&mut self) -> Result<()> {
+        let id = &self.record.id;
+        if !self.record.name.is_empty() {
+            self.engine.registry.reserve(&self.record.name, id)?;
+            self.name = Some(self.record.name.clone());
+            return Ok(());
+        }
+        for attempt in 0.. {
+            let name = names::generate(names::random_bits()?, attempt);
+            match self.engine.registry.reserve(&name, id) {
+                Ok(()) => {
+                    self.record.name.clone_from(&name);
+                    self.name = Some(name);
+                    break;
+                }
+                // After so many attempts something else is wrong.
+                Err(error) if attempt > 1000 => return Err(error),
+                Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn files(&mut self) -> Result<()> {
+        let directory = &self.record.directory;
+        let failed = Error::io(format!("cannot create {}", directory.display()));
+        volumes::make_directory(directory, 0o710).map_err(failed)?;
+        self.snapshot = true;
+        let image = self.record.image.parse().map_err(|_| Error::Internal("the image's id is no digest".to_owned()))?;
+        self.engine.store.snapshots().prepare(&self.record.id, &image).map_err(crate::image::error)?;
+        Ok(())
+    }
+
+    /// Makes the volumes and fills the empty ones from the image.
+    async fn volumes(&mut self) -> Result<()> {
+        let mut points = std::mem::take(&mut self.record.mounts);
+        let volumes = points.iter_mut().filter(|point| point.kind == "volume");
+        let mut fill = Vec::new();
+        for point in volumes {
+            self.volume(point)?;
+            if point.copy_up {
+                fill.push((point.destination.clone(), point.source.clone()));
+            }
+        }
+        self.record.mounts = points;
+        if fill.is_empty() {
+            return Ok(());
+        }
+        let mounts = self.engine.store.snapshots().mounts(&self.record.id).map_err(crate::image::error)?;
+        let rootfs = RootFs::of_mounts(&mounts);
+        let copy = move || fill.iter().try_for_each(|(inside, volume)| fill_volume(&rootfs, inside, volume));
+        tokio::task::spawn_blocking(copy).await.map_err(|error| Error::internal("copying to volumes", &error))?
+    }
+
+    fn volume(&mut self, point: &mut MountPoint) -> Result<()> {
+        let id = &self.record.id;
+        // Taken over from another container: it is there already.
+        if !point.source.is_empty() {
+            if let Some(name) = &point.name {
+                self.engine.volumes.hold(name, id);
+                self.volumes.push((name.clone(), false));
+            }
+            return Ok(());
+        }
+        let driver = point.driver.clone().unwrap_or_else(|| "local".to_owned());
+        let labels = self.labels_of(point);
+        let (name, path) = self.engine.volumes.take(point.name.as_deref(), &driver, labels, id)?;
+        self.volumes.push((name.clone(), point.anonymous));
+        point.name = Some(name);
+        point.source = path.to_string_lossy().into_owned();
+        Ok(())
+    }
+
+    /// Labels that the long form gives to a volume that is made.
+    fn labels_of(&self, point: &MountPoint) -> BTreeMap<String, String> {
+        let mounts = self.record.host_config.mounts.iter().flatten();
+        let options = mounts
+            .filter(|mount| mounts::clean(&mount.target) == point.destination)
+            .find_map(|mount| mount.volume_options.as_ref());
+        options.and_then(|options| options.labels.clone()).unwrap_or_default()
+    }
+
+    /// The one write that is waited for.
+    async fn commit(&self) -> Result<()> {
+        let commit = self.engine.database().put(&self.record.id, &self.record).map_err(volumes::database_error)?;
+        commit.await.map_err(volumes::database_error)
+    }
+
+    fn finish(mut self) -> (String, Container) {
+        self.kept = true;
+        let record = Arc::new(std::mem::take(&mut self.record));
+        let id = record.id.clone();
+        let network = network::at_rest(&record, |_| String::new(), false);
+        let state = State { network, ..State::default() };
+        (id, Container { record, state, exec_ids: Vec::new() })
+    }
+}
+
+impl Drop for Made<'_> {
+    fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
+        let (engine, id) = (self.engine, &self.record.id);
+        let mut failures = Vec::new();
+        failures.extend(engine.forget_record(id).err());
+        if self.snapshot {
+            failures.extend(engine.store.snapshots().remove(id).map_err(crate::image::error).err());
+        }
+        failures.extend(engine.trash.discard(&self.record.directory).err());
+        for (name, anonymous) in &self.volumes {
+            engine.volumes.release(name, id);
+            if *anonymous {
+                failures.extend(engine.volumes.remove_unused(name).err());
+            }
+        }
+        if let Some(name) = &self.name {
+            engine.registry.release(name, id);
+        }
+        for failure in failures {
+            tracing::warn!(container.id = %id, "undoing a creation: {failure}");
+        }
+    }
+}
+
+/// Copies what the image has at a volume's place, if the volume is empty.
+fn fill_volume(rootfs: &RootFs, inside: &str, volume: &str) -> Result<()> {
+    let failed = |error: &dyn std::error::Error| Error::internal(format!("failed to copy {inside} to its volume"), error);
+    match rootfs.find(inside).map_err(|error| failed(&error))? {
+        None => Ok(()),
+        Some(Found::Directory(directory)) => {
+            copy_up::copy_up(&directory, Path::new(volume)).map_err(|error| failed(&error))
+        }
+        Some(Found::Other(..)) => Err(Error::Internal(format!(
+            "cannot mount volume over existing file, file exists {inside}"
+        ))),
+    }
+}
+
+impl Inner {
+    /// The image that a container is to be made of; the embedded one is added when it is asked for and missing.
+    fn image_for(&self, reference: &str, platform: Option<&str>) -> Result<Arc<Image>> {
+        if reference.is_empty() {
+            return Err(Error::invalid("no command specified"));
+        }
+        let image = match self.store.images().get(reference) {
+            Err(error) if error.kind() == berth_store::Kind::NotFound => self.add_embedded(reference, error)?,
+            other => other.map_err(crate::image::error)?,
+        };
+        if let Some(wanted) = platform.filter(|platform| !platform.is_empty()) {
+            crate::image::check_platform(reference, &image, wanted)?;
+        }
+        Ok(image)
+    }
+}

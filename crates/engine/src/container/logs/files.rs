@@ -1,0 +1,234 @@
+//! The files of a log, and places in them.
+
+use std::fs::File;
+use std::io::{self, Read, Seek as _, SeekFrom};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use flate2::read::MultiGzDecoder;
+
+/// Reads are this long.
+const BLOCK: usize = 128 << 10;
+/// A line may be this long: sixteen kibibytes of text with all of it escaped, and attributes.
+const LINE_MAX: usize = 1 << 20;
+/// No log has more rotated files.
+const FILES_MAX: u32 = 10_000;
+
+/// A place in a file of a log.
+pub(super) struct Cursor {
+    source: Source,
+    /// What was read and is not printed yet.
+    buffer: Vec<u8>,
+    /// How much of it is printed.
+    taken: usize,
+    /// Lines still to be passed over.
+    skip: u64,
+}
+
+enum Source {
+    Plain(File),
+    Compressed(Box<MultiGzDecoder<File>>),
+}
+
+impl Cursor {
+    fn plain(file: File) -> Cursor {
+        Cursor { source: Source::Plain(file), buffer: Vec::new(), taken: 0, skip: 0 }
+    }
+
+    /// Reads on and gives each whole line. Whether there may be more at once.
+    pub(super) fn read_lines(&mut self, mut print: impl FnMut(&[u8])) -> io::Result<bool> {
+        self.buffer.drain(..self.taken);
+        self.taken = 0;
+        let old = self.buffer.len();
+        self.buffer.resize(old + BLOCK, 0);
+        let got = match &mut self.source {
+            Source::Plain(file) => file.read(&mut self.buffer[old..])?,
+            Source::Compressed(decoder) => decoder.read(&mut self.buffer[old..])?,
+        };
+        self.buffer.truncate(old + got);
+        let mut from = old;
+        while let Some(length) = self.buffer[from..].iter().position(|byte| *byte == b'\n') {
+            let line = &self.buffer[self.taken..from + length];
+            if self.skip > 0 {
+                self.skip -= 1;
+            } else {
+                print(line);
+            }
+            from += length + 1;
+            self.taken = from;
+        }
+        if self.buffer.len() - self.taken > LINE_MAX {
+            // No line of a log: it is passed over to its end.
+            self.taken = self.buffer.len();
+        }
+        Ok(got > 0)
+    }
+
+    /// Whether the file was cut off below the place that was read last.
+    fn is_cut_off(&self) -> bool {
+        let Source::Plain(file) = &self.source else { return false };
+        let mut reader = file;
+        match (reader.stream_position(), file.metadata()) {
+            (Ok(place), Ok(metadata)) => metadata.len() < place,
+            _ => false,
+        }
+    }
+
+    fn inode(&self) -> Option<u64> {
+        let file = match &self.source {
+            Source::Plain(file) => file,
+            Source::Compressed(decoder) => decoder.get_ref(),
+        };
+        file.metadata().ok().map(|metadata| metadata.ino())
+    }
+}
+
+/// All files of a log, oldest first, and the current one, each at the place where the last `tail` lines begin.
+pub(super) fn open_all(path: &Path, tail: Option<u64>) -> io::Result<(Vec<Cursor>, Option<Cursor>)> {
+    let current = open(path)?.map(Cursor::plain);
+    let mut seen: Vec<u64> = current.as_ref().and_then(Cursor::inode).into_iter().collect();
+    let mut old = Vec::new();
+    // The newest are opened first: whatever is rotated meanwhile is only met twice, and known by its inode.
+    for number in 1..FILES_MAX {
+        let Some(cursor) = open_rotated(path, number)? else { break };
+        let inode = cursor.inode().unwrap_or_default();
+        if !seen.contains(&inode) {
+            seen.push(inode);
+            old.push(cursor);
+        }
+    }
+    let mut current = current;
+    if let Some(tail) = tail {
+        place(current.as_mut(), &mut old, tail)?;
+    }
+    old.reverse();
+    Ok((old, current))
+}
+
+/// Whether another file than the cursor's is the one to go on with: the log was rotated, or came to be.
+pub(super) fn look(cursor: Option<Cursor>, path: &Path) -> (Option<Cursor>, bool) {
+    let moved = match &cursor {
+        None => path.exists(),
+        Some(cursor) => match std::fs::metadata(path) {
+            Ok(metadata) => Some(metadata.ino()) != cursor.inode() || cursor.is_cut_off(),
+            // Between the rename and the new file: look again later.
+            Err(_) => false,
+        },
+    };
+    (cursor, moved)
+}
+
+/// The file that comes after the cursor's.
+pub(super) fn next(cursor: Option<Cursor>, path: &Path) -> Option<Cursor> {
+    let inode = cursor.as_ref().and_then(Cursor::inode);
+    let same = |path: &Path| {
+        inode.is_some() && std::fs::metadata(path).ok().map(|metadata| metadata.ino()) == inode
+    };
+    // The one with the number before ours is newer: if several rotations happened, none is left out as long as it is
+    // not compressed yet.
+    let rotated = (1..FILES_MAX).map(|number| (number, numbered(path, number)));
+    let ours = rotated.take_while(|(_, path)| path.exists()).find(|(_, path)| same(path));
+    let next = match ours {
+        Some((number, _)) if number > 1 => open(&numbered(path, number - 1)),
+        _ => open(path),
+    };
+    match next {
+        Ok(Some(file)) => Some(Cursor::plain(file)),
+        _ => cursor,
+    }
+}
+
+fn numbered(path: &Path, number: u32) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{number}"));
+    PathBuf::from(name)
+}
+
+fn open(path: &Path) -> io::Result<Option<File>> {
+    match File::open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn open_rotated(path: &Path, number: u32) -> io::Result<Option<Cursor>> {
+    let plain = numbered(path, number);
+    if let Some(file) = open(&plain)? {
+        return Ok(Some(Cursor::plain(file)));
+    }
+    let mut name = plain.into_os_string();
+    name.push(".gz");
+    let source = |file| Source::Compressed(Box::new(MultiGzDecoder::new(file)));
+    let cursor = |file| Cursor { source: source(file), buffer: Vec::new(), taken: 0, skip: 0 };
+    Ok(open(Path::new(&name))?.map(cursor))
+}
+
+/// Moves the cursors so that `tail` lines follow; `old` is newest first.
+fn place(current: Option<&mut Cursor>, old: &mut Vec<Cursor>, tail: u64) -> io::Result<()> {
+    let mut wanted = tail;
+    if let Some(current) = current {
+        wanted -= place_one(current, wanted)?;
+    }
+    let mut kept = 0;
+    for cursor in old.iter_mut() {
+        if wanted == 0 {
+            break;
+        }
+        wanted -= place_one(cursor, wanted)?;
+        kept += 1;
+    }
+    old.truncate(kept);
+    Ok(())
+}
+
+/// Moves one cursor so that at most `wanted` lines follow; answers with how many do.
+fn place_one(cursor: &mut Cursor, wanted: u64) -> io::Result<u64> {
+    match &mut cursor.source {
+        Source::Plain(file) => {
+            let (offset, lines) = last_lines(file, wanted)?;
+            file.seek(SeekFrom::Start(offset))?;
+            Ok(lines)
+        }
+        Source::Compressed(decoder) => {
+            let mut lines = 0;
+            let mut block = vec![0; BLOCK];
+            loop {
+                let got = decoder.read(&mut block)?;
+                if got == 0 {
+                    break;
+                }
+                lines += block[..got].iter().filter(|byte| **byte == b'\n').count() as u64;
+            }
+            let mut file = decoder.get_ref().try_clone()?;
+            file.seek(SeekFrom::Start(0))?;
+            cursor.source = Source::Compressed(Box::new(MultiGzDecoder::new(file)));
+            cursor.skip = lines.saturating_sub(wanted);
+            Ok(lines.min(wanted))
+        }
+    }
+}
+
+/// Where the last `wanted` whole lines begin, and how many there are.
+fn last_lines(file: &File, wanted: u64) -> io::Result<(u64, u64)> {
+    let mut end = file.metadata()?.len();
+    let mut block = vec![0; BLOCK];
+    // Each line ends in a newline: the one after the line before the first wanted one is looked for.
+    let mut newlines = 0;
+    let mut last_newline = None;
+    while end > 0 {
+        let begin = end.saturating_sub(BLOCK as u64);
+        let length = usize::try_from(end - begin).unwrap_or(BLOCK);
+        file.read_exact_at(&mut block[..length], begin)?;
+        for at in (0..length).rev().filter(|at| block[*at] == b'\n') {
+            let place = begin + at as u64 + 1;
+            last_newline.get_or_insert(place);
+            if newlines == wanted {
+                return Ok((place, wanted));
+            }
+            newlines += 1;
+        }
+        end = begin;
+    }
+    if wanted == 0 { Ok((last_newline.unwrap_or(0), 0)) } else { Ok((0, newlines)) }
+}

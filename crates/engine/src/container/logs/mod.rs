@@ -1,0 +1,222 @@
+//! Reading a container's log: the plain, rotated and compressed files of the `json-file` driver, from some line on,
+//! and then, if asked for, whatever is added while the container runs.
+//!
+//! ```text
+//! <log>.2.gz ─► <log>.1 ─► <log> ─► wait for more (inotify) ─┐
+//!                            ▲       the file was rotated: ──┤
+//!                            └───────────────────────────────┘  the container ended and all is read: done
+//! ```
+//!
+//! A slow reader holds only itself up: a bounded channel is between the files and the client.
+
+mod files;
+mod line;
+mod watch;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+
+use self::files::{Cursor, open_all};
+use self::line::Printer;
+use super::{Container, Logs, LogsOptions, Status, WaitCondition, WaitResult, log_config};
+use crate::Inner;
+use crate::error::{Error, Result};
+use crate::time::Time;
+
+pub(crate) use watch::Watches;
+
+/// Chunks that may wait for a slow client.
+const CHUNKS: usize = 4;
+/// Chunks are about so large.
+const CHUNK_BYTES: usize = 64 << 10;
+
+impl Inner {
+    pub(crate) fn logs(self: &Arc<Self>, reference: &str, options: LogsOptions) -> Result<Logs> {
+        let slot = self.registry.find(reference)?;
+        if !options.stdout && !options.stderr {
+            return Err(Error::invalid("Bad parameters: you must choose at least one stream"));
+        }
+        // Before the state is looked at: an end in between is not missed.
+        let ended = slot.subscribe(WaitCondition::NotRunning);
+        let container = slot.get();
+        if matches!(container.state.status, Status::Removing | Status::Dead) {
+            let text = "can not get logs from container which is dead or marked for removal";
+            return Err(Error::Conflict(text.to_owned()));
+        }
+        let follow = options.follow && container.state.status.is_running();
+        self.read_log(&container, options, follow.then_some(ended))
+    }
+
+    /// All that a container wrote so far.
+    pub(crate) fn logs_so_far(self: &Arc<Self>, container: &Container, stdout: bool, stderr: bool) -> Result<Logs> {
+        self.read_log(container, LogsOptions { stdout, stderr, ..LogsOptions::default() }, None)
+    }
+
+    fn read_log(
+        self: &Arc<Self>,
+        container: &Container,
+        options: LogsOptions,
+        ended: Option<oneshot::Receiver<WaitResult>>,
+    ) -> Result<Logs> {
+        let record = &container.record;
+        let Some(file) = log_config::log_file(record)? else {
+            let text = "configured logging driver does not support reading";
+            return Err(Error::NotImplemented(text.to_owned()));
+        };
+        let (sender, receiver) = mpsc::channel(CHUNKS);
+        let tty = record.config.tty;
+        let reading = Reading { path: file.path, printer: Printer::new(&options, tty), sender, options };
+        tokio::spawn(reading.run(self.clone(), ended));
+        Ok(Logs { tty, receiver })
+    }
+}
+
+/// A log that is being read.
+struct Reading {
+    path: PathBuf,
+    printer: Printer,
+    sender: mpsc::Sender<Result<Bytes>>,
+    options: LogsOptions,
+}
+
+impl Reading {
+    async fn run(self, engine: Arc<Inner>, ended: Option<oneshot::Receiver<WaitResult>>) {
+        let Reading { path, mut printer, sender, options } = self;
+        // Begun before the first look at the files: nothing that is added later is missed.
+        let mut watch = if ended.is_some() { engine.log_watches.watch(&path).ok() } else { None };
+        let tail = options.tail;
+        let opening = path.clone();
+        let opened = blocking(move || open_all(&opening, tail)).await;
+        let (old, mut current) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                let failed = Error::Io { what: format!("cannot read {}", path.display()), source: error };
+                let _ = sender.send(Err(failed)).await;
+                return;
+            }
+        };
+        for cursor in old {
+            match pump(cursor, printer, &sender).await {
+                Some((_, back)) => printer = back,
+                None => return,
+            }
+        }
+        let mut ended = ended;
+        let mut is_over = false;
+        loop {
+            // Looked at before the files are: what was written before the end is then in them.
+            is_over = is_over || ended.as_mut().is_none_or(|ended| ended.try_recv().is_ok());
+            if let Some(cursor) = current.take() {
+                match pump(cursor, printer, &sender).await {
+                    Some((cursor, back)) => (current, printer) = (Some(cursor), back),
+                    None => return,
+                }
+            }
+            let look = path.clone();
+            let cursor = current.take();
+            let Ok((cursor, moved)) = blocking(move || Ok(files::look(cursor, &look))).await else { return };
+            current = cursor;
+            if moved {
+                // What was added before the rotation was perhaps not there yet when the file was read.
+                if let Some(cursor) = current.take() {
+                    match pump(cursor, printer, &sender).await {
+                        Some((cursor, back)) => (current, printer) = (Some(cursor), back),
+                        None => return,
+                    }
+                }
+                let next = path.clone();
+                let cursor = current.take();
+                let Ok(cursor) = blocking(move || Ok(files::next(cursor, &next))).await else { return };
+                current = cursor;
+                continue;
+            }
+            if is_over || printer.is_past_end() {
+                return;
+            }
+            match wait(&mut ended, watch.as_mut(), &sender, options.until).await {
+                Waited::Changed => {}
+                Waited::Ended => is_over = true,
+                Waited::Enough => return,
+            }
+        }
+    }
+}
+
+/// Sends all that a file has now. Answers with the cursor behind it; nothing if the client is gone or all it wants is
+/// sent.
+async fn pump(
+    cursor: Cursor,
+    printer: Printer,
+    sender: &mpsc::Sender<Result<Bytes>>,
+) -> Option<(Cursor, Printer)> {
+    let sender = sender.clone();
+    let work = move || {
+        let (mut cursor, mut printer) = (cursor, printer);
+        let mut out = Vec::with_capacity(CHUNK_BYTES + (CHUNK_BYTES >> 2));
+        loop {
+            let more = cursor.read_lines(|line| printer.print(line, &mut out));
+            let is_done = !matches!(more, Ok(true)) || printer.is_past_end();
+            if out.len() >= CHUNK_BYTES || (is_done && !out.is_empty()) {
+                let chunk = std::mem::replace(&mut out, Vec::with_capacity(CHUNK_BYTES));
+                sender.blocking_send(Ok(Bytes::from(chunk))).map_err(|_| std::io::ErrorKind::BrokenPipe)?;
+            }
+            if let Err(error) = more {
+                return Err(error);
+            }
+            if is_done {
+                return Ok((cursor, printer));
+            }
+        }
+    };
+    blocking(work).await.ok()
+}
+
+/// What a wait ended with.
+enum Waited {
+    /// There may be more.
+    Changed,
+    /// The container ended: there may be more once.
+    Ended,
+    /// The client is gone, or no more is wanted.
+    Enough,
+}
+
+/// Waits until there may be more.
+async fn wait(
+    ended: &mut Option<oneshot::Receiver<WaitResult>>,
+    watch: Option<&mut watch::Watch>,
+    sender: &mpsc::Sender<Result<Bytes>>,
+    until: Option<Time>,
+) -> Waited {
+    let Some(ended) = ended else { return Waited::Enough };
+    let changed = async {
+        match watch {
+            Some(watch) => watch.changed().await,
+            // Without inotify (its instances are used up) a look now and then has to do.
+            None => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    };
+    let deadline = async {
+        match until {
+            Some(until) => tokio::time::sleep(until.since(Time::now())).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = changed => Waited::Changed,
+        _ = ended => Waited::Ended,
+        () = sender.closed() => Waited::Enough,
+        () = deadline => Waited::Enough,
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> std::io::Result<T> + Send + 'static) -> std::io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)?
+}
+
+#[cfg(test)]
+mod tests;
