@@ -3,15 +3,15 @@
 //! A list is read from the front, the last rule that matches wins. The kernel's version 1 keeps a default and a set
 //! of exceptions, so that is what a list is brought to first ([`Rules`]); version 2 gets a program made of the same.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 
 use berth_oci::runtime::LinuxDeviceCgroup;
 use berth_sys::bpf;
-use rustix::fs::{Mode, OFlags, openat};
+use rustix::fs::OFlags;
 
 use super::device_program;
 use super::error::Error;
-use super::file;
+use super::file::{self, Dir};
 use super::group::Cgroup;
 use super::hierarchy::{Controller, Version};
 
@@ -105,6 +105,9 @@ pub(super) struct Rules {
     /// Those for which the contrary holds.
     pub(super) exceptions: Vec<Exception>,
 }
+
+const ALLOW: &str = "devices.allow";
+const DENY: &str = "devices.deny";
 
 /// What every container may do, as runc has it: make any node, use the usual ones.
 const ALWAYS: [Exception; 10] = [
@@ -247,39 +250,48 @@ impl Rules {
 }
 
 impl Cgroup {
-    /// Sets the device rules of the group, whatever they were.
-    pub(super) fn set_devices(&self, list: &[LinuxDeviceCgroup]) -> Result<(), Error> {
+    /// Sets the device rules of the group, whatever they were. A group that is `new` has those of its parent, and
+    /// neither processes nor groups in it.
+    pub(super) fn set_devices(&self, list: &[LinuxDeviceCgroup], new: bool) -> Result<(), Error> {
         let rules = Rules::new(list)?;
         if self.version() == Version::V2 {
             return self.set_devices_v2(&rules);
         }
         // Without the controller every device may be used; that is how such a host is, and as runc sees it no error.
         let Some(dir) = self.dir(Controller::Devices) else { return Ok(()) };
-        self.set_devices_v1(dir, &rules)
+        self.set_devices_v1(dir, &rules, new)
     }
 
-    /// At no moment is more allowed than before and after together, nor less than is in both: a running process keeps
-    /// the devices that it may keep.
-    fn set_devices_v1(&self, dir: BorrowedFd<'_>, rules: &Rules) -> Result<(), Error> {
-        const LIST: &str = "devices.list";
-        let failed = |errno| Error::io(format!("read {LIST} of"), format!("/{}", self.path), errno);
-        let before = Rules::parse_list(&file::read(dir, LIST).map_err(failed)?);
-        if before.allow || rules.allow {
-            // The list does not tell the exceptions of a default of allowing: start anew.
-            self.write_devices(dir, "devices.deny", [b"a".to_vec()])?;
-            if !rules.allow {
-                return self.write_devices(dir, "devices.allow", rules.exceptions.iter().map(line));
-            }
-            self.write_devices(dir, "devices.allow", [b"a".to_vec()])?;
-            return self.write_devices(dir, "devices.deny", rules.exceptions.iter().map(line));
+    /// Where only some devices are allowed, before and after, at no moment is more allowed than before and after
+    /// together, nor less than is in both: a running process keeps the devices that it may keep.
+    fn set_devices_v1(&self, dir: Dir<'_>, rules: &Rules, new: bool) -> Result<(), Error> {
+        if new && !rules.allow {
+            self.write_devices(dir, DENY, [b"a".to_vec()])?;
+            return self.write_devices(dir, ALLOW, rules.exceptions.iter().map(line));
         }
-        self.write_devices(dir, "devices.deny", before.beyond(rules).map(|gone| line(&gone)))?;
-        self.write_devices(dir, "devices.allow", rules.beyond(&before).map(|new| line(&new)))
+        let failed = |errno| Error::io("read devices.list of", format!("/{}", self.path), errno);
+        let before = Rules::parse_list(&dir.read("devices.list").map_err(failed)?);
+        match (before.allow, rules.allow) {
+            (false, false) => {
+                self.write_devices(dir, DENY, before.beyond(rules).map(|gone| line(&gone)))?;
+                self.write_devices(dir, ALLOW, rules.beyond(&before).map(|more| line(&more)))
+            }
+            (true, false) => {
+                self.write_devices(dir, DENY, [b"a".to_vec()])?;
+                self.write_devices(dir, ALLOW, rules.exceptions.iter().map(line))
+            }
+            // The list does not tell what a group that allows by default denies: start anew, unless it is nothing.
+            (true, true) if new && rules.exceptions.is_empty() => Ok(()),
+            (_, true) => {
+                self.write_devices(dir, ALLOW, [b"a".to_vec()])?;
+                self.write_devices(dir, DENY, rules.exceptions.iter().map(line))
+            }
+        }
     }
 
     fn write_devices(
         &self,
-        dir: BorrowedFd<'_>,
+        dir: Dir<'_>,
         file: &str,
         lines: impl IntoIterator<Item = Vec<u8>>,
     ) -> Result<(), Error> {
@@ -287,7 +299,7 @@ impl Cgroup {
         if lines.peek().is_none() {
             return Ok(());
         }
-        let fd = openat(dir, file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
+        let fd = dir.open(file, OFlags::WRONLY);
         let fd =
             fd.map_err(|errno| Error::io(format!("open {file} of"), format!("/{}", self.path), errno))?;
         for line in lines {

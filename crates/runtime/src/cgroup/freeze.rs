@@ -1,14 +1,13 @@
 //! Stopping a group in its tracks, and letting it go on.
 
-use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{Mode, OFlags, openat};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::error::Error;
-use super::file;
+use super::file::Dir;
 use super::group::Cgroup;
 use super::hierarchy::{Controller, Version};
 
@@ -53,15 +52,15 @@ impl Cgroup {
     pub fn frozen(&self) -> Result<bool, Error> {
         let failed = |errno| Error::io("read the freezer of cgroup", format!("/{}", self.path), errno);
         match self.freezer()? {
-            Freezer::V1(dir) => Ok(file::read_number(dir, c"freezer.self_freezing").map_err(failed)? == 1
-                && file::read(dir, c"freezer.state").map_err(failed)?.trim() == "FROZEN"),
-            Freezer::V2(dir) => Ok(file::read_number(dir, c"cgroup.freeze").map_err(failed)? == 1),
+            Freezer::V1(dir) => Ok(dir.read_number("freezer.self_freezing").map_err(failed)? == 1
+                && dir.read("freezer.state").map_err(failed)?.trim() == "FROZEN"),
+            Freezer::V2(dir) => Ok(dir.read_number("cgroup.freeze").map_err(failed)? == 1),
         }
     }
 
     fn freezer(&self) -> Result<Freezer<'_>, Error> {
-        if let Some(dir) = self.unified.as_ref().filter(|_| self.version() == Version::V2) {
-            return Ok(Freezer::V2(dir.as_fd()));
+        if let Some(dir) = self.unified_dir().filter(|_| self.version() == Version::V2) {
+            return Ok(Freezer::V2(dir));
         }
         let dir = self.dir(Controller::Freezer);
         dir.map(Freezer::V1).ok_or_else(|| {
@@ -69,13 +68,13 @@ impl Cgroup {
         })
     }
 
-    fn freeze_v1(&self, dir: BorrowedFd<'_>) -> Result<(), Error> {
+    fn freeze_v1(&self, dir: Dir<'_>) -> Result<(), Error> {
         const FILE: &str = "freezer.state";
         let deadline = Instant::now() + PATIENCE;
         loop {
             // Written again and again: it also catches what was forked or moved in since.
             self.set(dir, FILE, "FROZEN")?;
-            let state = file::read(dir, FILE);
+            let state = dir.read(FILE);
             let state = state
                 .map_err(|errno| Error::io("read freezer.state of", format!("/{}", self.path), errno))?;
             if state.trim() == "FROZEN" {
@@ -89,9 +88,9 @@ impl Cgroup {
     }
 
     /// `cgroup.events` can be polled: it becomes urgent when the group is frozen or no longer.
-    fn switch_v2(&self, dir: BorrowedFd<'_>, frozen: bool) -> Result<(), Error> {
+    fn switch_v2(&self, dir: Dir<'_>, frozen: bool) -> Result<(), Error> {
         let failed = |errno| Error::io("watch cgroup.events of", format!("/{}", self.path), errno);
-        let events = openat(dir, c"cgroup.events", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        let events = dir.open("cgroup.events", OFlags::RDONLY);
         let events = events.map_err(failed)?;
         self.set(dir, "cgroup.freeze", if frozen { "1" } else { "0" })?;
         let wanted: &[u8] = if frozen { b"frozen 1" } else { b"frozen 0" };
@@ -120,6 +119,6 @@ impl Cgroup {
 }
 
 enum Freezer<'a> {
-    V1(BorrowedFd<'a>),
-    V2(BorrowedFd<'a>),
+    V1(Dir<'a>),
+    V2(Dir<'a>),
 }

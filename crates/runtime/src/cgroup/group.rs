@@ -1,27 +1,30 @@
 //! One control group: the same path in every hierarchy.
 
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use berth_oci::runtime::LinuxResources;
-use rustix::fs::{AtFlags, unlinkat};
+use rustix::fs::{Access, AtFlags, accessat, unlinkat};
 use rustix::io::Errno;
 use rustix::process::Pid;
 
 use super::error::{AttachError, Error};
-use super::hierarchy::{Controller, Hierarchies, Version, relative};
-use super::{file, v1, v2};
+use super::file::{self, Dir};
+use super::hierarchy::{Controller, Hierarchies, Unified, Version, relative};
+use super::{v1, v2};
 
-/// A control group, its directories held open. Dropping it leaves the group as it is.
+/// A control group. Dropping the value leaves the group as it is.
 #[derive(Debug)]
 pub struct Cgroup {
     pub(super) hierarchies: Arc<Hierarchies>,
     /// Without a leading slash.
     pub(super) path: String,
-    /// The directory in each hierarchy of version 1, in their order.
-    pub(super) dirs: Vec<OwnedFd>,
-    /// The directory in the version 2 tree. On a hybrid host only if something there is needed.
+    /// Its directory in the version 2 tree. On a hybrid host only if something there is needed.
     pub(super) unified: Option<OwnedFd>,
+    /// Names that must be ready where nothing may be allocated.
+    tasks: CString,
+    procs: CString,
 }
 
 impl Cgroup {
@@ -36,12 +39,7 @@ impl Cgroup {
         path: &str,
         resources: &LinuxResources,
     ) -> Result<Self, Error> {
-        let mut group = Self {
-            hierarchies: Arc::clone(hierarchies),
-            path: relative(path)?,
-            dirs: Vec::with_capacity(hierarchies.v1.len()),
-            unified: None,
-        };
+        let mut group = Self::new(hierarchies, relative(path)?, None);
         let existed = match group.make(resources) {
             Ok(existed) => existed,
             Err(error) => {
@@ -55,29 +53,37 @@ impl Cgroup {
                 return Err(Error::NotEmpty { path: format!("/{}", group.path), count });
             }
         }
-        if let Err(error) = group.apply(resources) {
+        let limited =
+            group.set_devices(&resources.devices, !existed).and_then(|()| group.update_limits(resources));
+        if let Err(error) = limited {
             let _ = group.remove();
             return Err(error);
         }
         Ok(group)
     }
 
-    /// Opens a group that is there.
+    /// A group that is there already.
     ///
     /// # Errors
-    /// [`Error::Io`] when it is in none of the hierarchies. A hierarchy that does not have it is passed over only
-    /// if it is the version 2 tree of a hybrid host.
+    /// [`Error::Io`] when it is not there.
     pub fn reopen(hierarchies: &Arc<Hierarchies>, path: &str) -> Result<Self, Error> {
         let path = relative(path)?;
         let failed = |errno| Error::io("open cgroup", format!("/{path}"), errno);
-        let open = |root: &OwnedFd| file::open_dir(root.as_fd(), path.as_str());
-        let dirs: Result<Vec<_>, _> = hierarchies.v1.iter().map(|hierarchy| open(&hierarchy.root)).collect();
-        let dirs = dirs.map_err(failed)?;
-        let unified = match hierarchies.unified.as_ref().map(|unified| open(&unified.root)) {
-            Some(Err(Errno::NOENT)) if !dirs.is_empty() => None,
+        if let Some(hierarchy) = hierarchies.v1.first() {
+            accessat(&hierarchy.root, path.as_str(), Access::EXISTS, AtFlags::empty()).map_err(failed)?;
+        }
+        let open = |unified: &Unified| file::open_dir(unified.root.as_fd(), path.as_str());
+        let unified = match hierarchies.unified.as_ref().map(open) {
+            Some(Err(Errno::NOENT)) if !hierarchies.v1.is_empty() => None,
             found => found.transpose().map_err(failed)?,
         };
-        Ok(Self { hierarchies: Arc::clone(hierarchies), path: path.clone(), dirs, unified })
+        Ok(Self::new(hierarchies, path, unified))
+    }
+
+    fn new(hierarchies: &Arc<Hierarchies>, path: String, unified: Option<OwnedFd>) -> Self {
+        let name = |file: &str| CString::new(format!("{path}/{file}")).expect("relative() refuses noughts");
+        let (tasks, procs) = (name("tasks"), name("cgroup.procs"));
+        Self { hierarchies: Arc::clone(hierarchies), path, unified, tasks, procs }
     }
 
     /// Its path, from the root of the hierarchies, with a leading slash.
@@ -99,7 +105,7 @@ impl Cgroup {
     /// [`Error::Unsupported`] for a limit whose controller or file is not there, [`Error::Invalid`] for one that
     /// contradicts itself, [`Error::Io`] for one that the kernel refuses. Those before it remain set.
     pub fn apply(&self, resources: &LinuxResources) -> Result<(), Error> {
-        self.set_devices(&resources.devices)?;
+        self.set_devices(&resources.devices, false)?;
         self.update_limits(resources)
     }
 
@@ -109,7 +115,7 @@ impl Cgroup {
     /// As [`Cgroup::apply`].
     pub fn update(&self, resources: &LinuxResources) -> Result<(), Error> {
         if !resources.devices.is_empty() {
-            self.set_devices(&resources.devices)?;
+            self.set_devices(&resources.devices, false)?;
         }
         self.update_limits(resources)
     }
@@ -137,15 +143,7 @@ impl Cgroup {
     pub fn attach_self(&self) -> Result<(), AttachError> {
         // Writing a nought to `tasks` moves the writing thread, and the kernel spares itself the lock that holds up
         // every fork of the system.
-        for (dir, hierarchy) in self.dirs.iter().zip(&self.hierarchies.v1) {
-            file::write(dir.as_fd(), c"tasks", b"0")
-                .map_err(|errno| AttachError { hierarchy: hierarchy.name, errno })?;
-        }
-        if let Some(dir) = &self.unified {
-            file::write(dir.as_fd(), c"cgroup.procs", b"0")
-                .map_err(|errno| AttachError { hierarchy: "unified", errno })?;
-        }
-        Ok(())
+        self.attach_by(&self.tasks, b"0")
     }
 
     /// Moves a process with all its threads.
@@ -154,11 +152,17 @@ impl Cgroup {
     /// What the kernel says, `ESRCH` when the process is gone.
     pub fn attach(&self, pid: Pid) -> Result<(), AttachError> {
         let text = rustix::path::DecInt::new(pid.as_raw_nonzero().get());
-        let names = self.hierarchies.v1.iter().map(|hierarchy| hierarchy.name);
-        let dirs = self.dirs.iter().zip(names).chain(self.unified.iter().map(|dir| (dir, "unified")));
-        for (dir, hierarchy) in dirs {
-            file::write(dir.as_fd(), c"cgroup.procs", text.as_bytes())
-                .map_err(|errno| AttachError { hierarchy, errno })?;
+        self.attach_by(&self.procs, text.as_bytes())
+    }
+
+    fn attach_by(&self, v1_file: &CStr, pid: &[u8]) -> Result<(), AttachError> {
+        for hierarchy in &self.hierarchies.v1 {
+            file::write_at(hierarchy.root.as_fd(), v1_file, pid)
+                .map_err(|errno| AttachError { hierarchy: hierarchy.name, errno })?;
+        }
+        if let Some(dir) = &self.unified {
+            file::write_at(dir.as_fd(), c"cgroup.procs", pid)
+                .map_err(|errno| AttachError { hierarchy: "unified", errno })?;
         }
         Ok(())
     }
@@ -187,11 +191,9 @@ impl Cgroup {
             let failed =
                 |errno| Error::io("create cgroup", format!("/{}/{}", hierarchy.name, self.path), errno);
             existed |= hierarchy.make(&self.path).map_err(failed)?;
-            let dir = file::open_dir(hierarchy.root.as_fd(), self.path.as_str()).map_err(failed)?;
             if hierarchy.controllers.contains(Controller::Cpuset) {
-                v1::fill_cpuset_if_empty(&hierarchy.root, &self.path, &dir).map_err(failed)?;
+                v1::fill_cpuset_if_empty(&hierarchy.root, &self.path).map_err(failed)?;
             }
-            self.dirs.push(dir);
         }
         if let Some(unified) = &hierarchies.unified
             && (hierarchies.v1.is_empty() || v1::needs_unified(&hierarchies, resources))
@@ -218,29 +220,34 @@ impl Cgroup {
     }
 
     /// The directory that has this controller: of version 1, else of version 2.
-    pub(super) fn dir(&self, controller: Controller) -> Option<BorrowedFd<'_>> {
+    pub(super) fn dir(&self, controller: Controller) -> Option<Dir<'_>> {
         if let Some(position) = self.hierarchies.position(controller) {
-            return self.dirs.get(position).map(AsFd::as_fd);
+            return Some(Dir::new(&self.hierarchies.v1[position].root, &self.path));
         }
         let unified = self.hierarchies.unified.as_ref()?;
-        let dir = self.unified.as_ref()?;
-        unified.controllers.contains(controller).then(|| dir.as_fd())
+        unified.controllers().contains(controller).then(|| self.unified_dir())?
+    }
+
+    /// The directory in the version 2 tree, if the group is there.
+    pub(super) fn unified_dir(&self) -> Option<Dir<'_>> {
+        self.unified.as_ref().map(|dir| Dir::new(dir, ""))
     }
 
     /// The directory that tells best which processes are in the group.
-    pub(super) fn process_dir(&self) -> Option<BorrowedFd<'_>> {
-        if let Some(dir) = self.unified.as_ref().filter(|_| self.version() == Version::V2) {
-            return Some(dir.as_fd());
+    pub(super) fn process_dir(&self) -> Option<Dir<'_>> {
+        if self.version() == Version::V2 {
+            return self.unified_dir();
         }
         let preferred = [Controller::Pids, Controller::Freezer, Controller::Devices, Controller::Memory];
-        let found = preferred.into_iter().find_map(|controller| self.dir(controller));
-        found.or_else(|| self.dirs.first().map(AsFd::as_fd))
+        let found = preferred.into_iter().find_map(|controller| self.hierarchies.position(controller));
+        let hierarchy = self.hierarchies.v1.get(found.unwrap_or(0))?;
+        Some(Dir::new(&hierarchy.root, &self.path))
     }
 
     /// Writes a setting; a file that is not there is a feature that the kernel does not have.
-    pub(super) fn set(&self, dir: BorrowedFd<'_>, file: &str, value: impl AsRef<[u8]>) -> Result<(), Error> {
+    pub(super) fn set(&self, dir: Dir<'_>, file: &str, value: impl AsRef<[u8]>) -> Result<(), Error> {
         let value = value.as_ref();
-        file::write(dir, file, value).map_err(|errno| self.refused(file, value, errno))
+        dir.write(file, value).map_err(|errno| self.refused(file, value, errno))
     }
 
     /// The error for a setting that was not taken.

@@ -1,13 +1,14 @@
 //! The cgroup file systems of the host, found once and kept open.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, fstat, fstatfs, mkdirat, openat, unlinkat};
 use rustix::io::Errno;
 
 use super::error::Error;
-use super::file;
+use super::file::Dir;
 
 /// Where cgroup file systems are mounted.
 const ROOT: &str = "/sys/fs/cgroup";
@@ -143,7 +144,7 @@ pub(super) struct Hierarchy {
 #[derive(Debug)]
 pub(super) struct Unified {
     pub(super) root: OwnedFd,
-    pub(super) controllers: Controllers,
+    controllers: OnceLock<Controllers>,
 }
 
 /// The cgroup file systems of the host.
@@ -168,13 +169,15 @@ impl Hierarchies {
     /// [`Error::NotMounted`] when there is none.
     pub fn at(root: &Path) -> Result<Self, Error> {
         let missing = || Error::NotMounted { path: root.display().to_string() };
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let base = openat(CWD, root, flags, Mode::empty()).map_err(|_| missing())?;
         let found = if is_type(&base, CGROUP2_MAGIC) {
-            Self { v1: Vec::new(), unified: Some(Unified::open(base)) }
+            Self { v1: Vec::new(), unified: Some(Unified::new(base)) }
         } else {
-            let unified = follow(&base, "unified").filter(|fd| is_type(fd, CGROUP2_MAGIC)).map(Unified::open);
-            Self { v1: find_v1(&base), unified }
+            let names = names(&base);
+            let has = |name: &&str| names.iter().any(|known| known == name);
+            let unified = Some("unified").filter(has).and_then(|name| follow(&base, name, CGROUP2_MAGIC));
+            Self { v1: find_v1(&base, &has), unified: unified.map(Unified::new) }
         };
         if found.v1.is_empty() && found.unified.is_none() { Err(missing()) } else { Ok(found) }
     }
@@ -193,7 +196,7 @@ impl Hierarchies {
     #[must_use]
     pub fn has(&self, controller: Controller) -> bool {
         self.position(controller).is_some()
-            || self.unified.as_ref().is_some_and(|unified| unified.controllers.contains(controller))
+            || self.unified.as_ref().is_some_and(|unified| unified.controllers().contains(controller))
     }
 
     /// Removes a group that nothing is in, and its parents, as far as they are empty: what an engine does with its
@@ -230,21 +233,7 @@ impl Hierarchies {
 impl Hierarchy {
     /// Makes the directory of a group and those above it; answers whether it was there already.
     pub(super) fn make(&self, path: &str) -> Result<bool, Errno> {
-        match mkdirat(&self.root, path, MODE) {
-            Ok(()) => Ok(false),
-            Err(Errno::EXIST) => Ok(true),
-            Err(Errno::NOENT) => {
-                for parent in parents(path) {
-                    self.make_parent(parent)?;
-                }
-                match mkdirat(&self.root, path, MODE) {
-                    Ok(()) => Ok(false),
-                    Err(Errno::EXIST) => Ok(true),
-                    Err(errno) => Err(errno),
-                }
-            }
-            Err(errno) => Err(errno),
-        }
+        make_with_parents(&self.root, path, &|parent| self.make_parent(parent))
     }
 
     /// A new `cpuset` group has neither processors nor memory nodes and takes no process: it gets those of its
@@ -257,79 +246,71 @@ impl Hierarchy {
         }
         if self.controllers.contains(Controller::Cpuset) {
             super::v1::fill_cpuset(&self.root, path)?;
-            let dir = file::open_dir(self.root.as_fd(), path)?;
-            file::write(dir.as_fd(), c"cgroup.clone_children", b"1")?;
+            Dir::new(&self.root, path).write("cgroup.clone_children", b"1")?;
         }
         Ok(())
     }
 }
 
 impl Unified {
-    fn open(root: OwnedFd) -> Self {
-        let text = file::read(root.as_fd(), c"cgroup.controllers").unwrap_or_default();
-        Self { root, controllers: Controllers::parse(&text) }
+    fn new(root: OwnedFd) -> Self {
+        Self { root, controllers: OnceLock::new() }
+    }
+
+    /// What it can do: read when first asked, for on a hybrid host hardly anybody does.
+    pub(super) fn controllers(&self) -> Controllers {
+        let read = || Dir::new(&self.root, "").read("cgroup.controllers").unwrap_or_default();
+        *self.controllers.get_or_init(|| Controllers::parse(&read()))
     }
 
     /// Makes the directory of a group and those above it, each with every controller enabled for what is below;
     /// answers whether it was there already.
     pub(super) fn make(&self, path: &str) -> Result<bool, Error> {
-        let failed = |path: &str, errno| Error::io("create cgroup", format!("/{path}"), errno);
-        let mut existed = match mkdirat(&self.root, path, MODE) {
-            Ok(()) => Some(false),
-            Err(Errno::EXIST) => Some(true),
-            Err(Errno::NOENT) => None,
-            Err(errno) => return Err(failed(path, errno)),
-        };
-        if existed.is_none() {
-            for parent in parents(path) {
-                match mkdirat(&self.root, parent, MODE) {
-                    Ok(()) | Err(Errno::EXIST) => {}
-                    Err(errno) => return Err(failed(parent, errno)),
-                }
-            }
-            existed = match mkdirat(&self.root, path, MODE) {
-                Ok(()) => Some(false),
-                Err(Errno::EXIST) => Some(true),
-                Err(errno) => return Err(failed(path, errno)),
-            };
-        }
+        let existed =
+            make_with_parents(&self.root, path, &|parent| match mkdirat(&self.root, parent, MODE) {
+                Ok(()) | Err(Errno::EXIST) => Ok(()),
+                Err(errno) => Err(errno),
+            });
+        let existed = existed.map_err(|errno| Error::io("create cgroup", format!("/{path}"), errno))?;
         self.enable(path)?;
-        Ok(existed.unwrap_or(false))
+        Ok(existed)
     }
 
     /// Sees to it that the group at `path` has every controller that the root has.
     fn enable(&self, path: &str) -> Result<(), Error> {
-        let parent = path.rsplit_once('/').map_or(".", |(parent, _)| parent);
+        let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
         if self.missing_below(parent)?.is_empty() {
             return Ok(());
         }
-        for level in std::iter::once(".").chain(parents(path)) {
+        for level in std::iter::once("").chain(parents(path)) {
             let missing = self.missing_below(level)?;
             if missing.is_empty() {
                 continue;
             }
-            let control = format!("{level}/cgroup.subtree_control");
+            let dir = Dir::new(&self.root, level);
             let line = missing.enable_line();
-            if file::write(self.root.as_fd(), control.as_str(), line.as_bytes()).is_ok() {
+            if dir.write(SUBTREE_CONTROL, line.as_bytes()).is_ok() {
                 continue;
             }
             // One of them may be refused for a reason of its own (cpu, while a real-time process is outside the
             // root group; memory, in a group with processes): the others still count, and whoever sets a limit of
             // the one that is missing is told then.
             for word in line.split(' ') {
-                let _ = file::write(self.root.as_fd(), control.as_str(), word.as_bytes());
+                let _ = dir.write(SUBTREE_CONTROL, word.as_bytes());
             }
         }
         Ok(())
     }
 
     fn missing_below(&self, level: &str) -> Result<Controllers, Error> {
-        let control = format!("{level}/cgroup.subtree_control");
-        let text = file::read(self.root.as_fd(), control.as_str());
-        let text = text.map_err(|errno| Error::io("read", format!("/{control}"), errno))?;
-        Ok(self.controllers.minus(Controllers::parse(&text)))
+        let text = Dir::new(&self.root, level).read(SUBTREE_CONTROL);
+        let text = text
+            .map_err(|errno| Error::io(format!("read {SUBTREE_CONTROL} of"), format!("/{level}"), errno))?;
+        Ok(self.controllers().minus(Controllers::parse(&text)))
     }
 }
+
+const SUBTREE_CONTROL: &str = "cgroup.subtree_control";
 
 const MODE: Mode = Mode::from_raw_mode(0o755);
 
@@ -353,20 +334,44 @@ pub(super) fn relative(path: &str) -> Result<String, Error> {
     Ok(parts.join("/"))
 }
 
+/// Makes a directory, and those above it with `make_parent` if they are missing; answers whether it was there already.
+fn make_with_parents(
+    root: &OwnedFd,
+    path: &str,
+    make_parent: &dyn Fn(&str) -> Result<(), Errno>,
+) -> Result<bool, Errno> {
+    // Somebody else may remove an empty parent in between.
+    const ATTEMPTS: u32 = 8;
+    for attempt in 1.. {
+        match mkdirat(root, path, MODE) {
+            Ok(()) => return Ok(false),
+            Err(Errno::EXIST) => return Ok(true),
+            Err(Errno::NOENT | Errno::NODEV) if attempt < ATTEMPTS => {}
+            Err(errno) => return Err(errno),
+        }
+        match parents(path).try_for_each(make_parent) {
+            Ok(()) => {}
+            Err(Errno::NOENT | Errno::NODEV) if attempt < ATTEMPTS => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Err(Errno::NOENT)
+}
+
 /// `a/b/c` has the parents `a` and `a/b`.
 fn parents(path: &str) -> impl Iterator<Item = &str> {
     path.match_indices('/').map(|(at, _)| &path[..at])
 }
 
 /// Each hierarchy once: several controllers on one mount are links to it.
-fn find_v1(base: &OwnedFd) -> Vec<Hierarchy> {
+fn find_v1(base: &OwnedFd, has: &dyn Fn(&&str) -> bool) -> Vec<Hierarchy> {
     let mut found: Vec<(u64, Hierarchy)> = Vec::new();
     for (controller, name) in Controller::V1 {
         // Without a systemd that sorts processes by it, its hierarchy says nothing.
-        if controller == Controller::Systemd && !systemd_runs() {
+        if !has(&name) || (controller == Controller::Systemd && !systemd_runs()) {
             continue;
         }
-        let Some(root) = follow(base, name).filter(|fd| is_type(fd, CGROUP_MAGIC)) else { continue };
+        let Some(root) = follow(base, name, CGROUP_MAGIC) else { continue };
         let Ok(device) = fstat(&root).map(|stat| stat.st_dev) else { continue };
         if let Some((_, hierarchy)) = found.iter_mut().find(|(known, _)| *known == device) {
             hierarchy.controllers.insert(controller);
@@ -383,8 +388,16 @@ fn systemd_runs() -> bool {
     rustix::fs::access("/run/systemd/system", rustix::fs::Access::EXISTS).is_ok()
 }
 
-fn follow(base: &OwnedFd, name: &str) -> Option<OwnedFd> {
-    openat(base, name, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()
+/// What is in the directory. Asking for names that are not there would cost more.
+fn names(base: &OwnedFd) -> Vec<String> {
+    let entries = rustix::fs::Dir::read_from(base).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
+/// The root of a hierarchy, which may be reached by a link (`cpu` for `cpu,cpuacct`).
+fn follow(base: &OwnedFd, name: &str, magic: u64) -> Option<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    openat(base, name, flags, Mode::empty()).ok().filter(|fd| is_type(fd, magic))
 }
 
 fn is_type(fd: &OwnedFd, magic: u64) -> bool {

@@ -4,12 +4,12 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use rustix::fs::{AtFlags, Dir, FileType, fstat, unlinkat};
+use rustix::fs::{AtFlags, FileType, fstat, unlinkat};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::error::Error;
-use super::file;
+use super::file::{self, Dir};
 use super::group::Cgroup;
 use super::hierarchy::Version;
 
@@ -29,7 +29,8 @@ impl Cgroup {
         let failed = |errno| Error::io("list the processes of cgroup", format!("/{}", self.path), errno);
         let mut pids = Vec::new();
         let dir = self.process_dir().ok_or_else(|| failed(Errno::NOENT))?;
-        walk(dir, &mut |dir| read_pids(dir, &mut pids)).map_err(failed)?;
+        let opened = dir.open_self().map_err(failed)?;
+        walk(opened.as_fd(), &mut |dir| read_pids(dir, &mut pids)).map_err(failed)?;
         pids.sort_unstable_by_key(|pid| pid.as_raw_nonzero());
         pids.dedup();
         Ok(pids)
@@ -52,13 +53,13 @@ impl Cgroup {
     /// [`Error::Io`] when the group is gone.
     pub fn kill_all(&self) -> Result<(), Error> {
         if self.version() == Version::V2
-            && let Some(dir) = &self.unified
+            && let Some(dir) = self.unified_dir()
         {
             // Kills frozen processes too.
-            match file::write(dir.as_fd(), c"cgroup.kill", b"1") {
+            match dir.write("cgroup.kill", b"1") {
                 Ok(()) => return Ok(()),
                 // Before Linux 5.14.
-                Err(Errno::NOENT) if file::exists(dir.as_fd(), c"cgroup.procs") => {}
+                Err(Errno::NOENT) if dir.has("cgroup.procs") => {}
                 Err(errno) => {
                     return Err(Error::io("kill the processes of cgroup", format!("/{}", self.path), errno));
                 }
@@ -159,7 +160,7 @@ fn each_child(
     if fstat(dir)?.st_nlink <= 2 {
         return Ok(());
     }
-    for entry in Dir::new(file::open_list(dir)?)? {
+    for entry in rustix::fs::Dir::new(file::open_list(dir)?)? {
         let entry = entry?;
         let name = entry.file_name();
         if entry.file_type() != FileType::Directory || name == c"." || name == c".." {
@@ -175,7 +176,7 @@ fn each_child(
 }
 
 fn read_pids(dir: BorrowedFd<'_>, pids: &mut Vec<Pid>) -> Result<(), Errno> {
-    let text = match file::read(dir, c"cgroup.procs") {
+    let text = match (Dir { root: dir, path: "" }).read("cgroup.procs") {
         // A threaded group: its processes are listed by the group above it.
         Err(Errno::OPNOTSUPP) => return Ok(()),
         text => text?,

@@ -5,8 +5,8 @@
 //! `oci::runtime::LinuxResources`.
 //!
 //! [`Hierarchies::detect`] looks at the host once (some thirty cheap system calls, no file is parsed) and keeps the
-//! roots open; whoever makes many groups keeps the value in an [`std::sync::Arc`]. A [`Cgroup`] is one path in all of
-//! the hierarchies, each directory held open, so that a setting costs an `openat`, a `write` and a `close`.
+//! roots open; whoever makes many groups keeps the value in an [`std::sync::Arc`]. A [`Cgroup`] is one path below all
+//! of these roots: making it is one `mkdirat` a hierarchy, a setting an `openat`, a `write` and a `close`.
 //!
 //! A process gets in by one of three ways:
 //! - version 2: hand [`Cgroup::clone_fd`] to `clone3` with `CLONE_INTO_CGROUP`;

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{EventfdFlags, eventfd};
-use rustix::fs::{Mode, OFlags, openat};
+use rustix::fs::OFlags;
 
 use super::error::Error;
 use super::file;
@@ -23,7 +23,7 @@ pub struct OomWatch {
 
 #[derive(Debug)]
 enum Source {
-    V1 { dir: OwnedFd },
+    V1 { control: OwnedFd },
     V2,
 }
 
@@ -35,20 +35,18 @@ impl Cgroup {
     pub fn watch_oom(&self) -> Result<Option<OomWatch>, Error> {
         let failed = |errno| Error::io("watch the memory of cgroup", format!("/{}", self.path), errno);
         let Some(dir) = self.dir(Controller::Memory) else { return Ok(None) };
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         if self.version() == Version::V2 {
-            let ready = openat(dir, c"memory.events", flags, Mode::empty()).map_err(failed)?;
+            let ready = dir.open("memory.events", OFlags::RDONLY).map_err(failed)?;
             let watch = OomWatch { ready, source: Source::V2 };
             // The kernel tells of changes since the last reading.
             watch.count()?;
             return Ok(Some(watch));
         }
         let ready = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(failed)?;
-        let control = openat(dir, c"memory.oom_control", flags, Mode::empty()).map_err(failed)?;
+        let control = dir.open("memory.oom_control", OFlags::RDONLY).map_err(failed)?;
         let line = format!("{} {}", ready.as_raw_fd(), control.as_raw_fd());
         self.set(dir, "cgroup.event_control", line)?;
-        let dir = rustix::io::fcntl_dupfd_cloexec(dir, 0).map_err(failed)?;
-        Ok(Some(OomWatch { ready, source: Source::V1 { dir } }))
+        Ok(Some(OomWatch { ready, source: Source::V1 { control } }))
     }
 
     /// How many processes of the group the OOM killer has killed so far. Version 1 leaves out groups below.
@@ -57,8 +55,8 @@ impl Cgroup {
     /// [`Error::Io`] when the group is gone.
     pub fn oom_kills(&self) -> Result<u64, Error> {
         let Some(dir) = self.dir(Controller::Memory) else { return Ok(0) };
-        let file = if self.version() == Version::V2 { c"memory.events" } else { c"memory.oom_control" };
-        let text = file::read(dir, file);
+        let file = if self.version() == Version::V2 { "memory.events" } else { "memory.oom_control" };
+        let text = dir.read(file);
         let text =
             text.map_err(|errno| Error::io("read the memory events of", format!("/{}", self.path), errno))?;
         Ok(killed(&text))
@@ -83,11 +81,10 @@ impl OomWatch {
         let failed = |errno| Error::io("read", "the memory events of a cgroup", errno);
         let mut buffer = [0_u8; 512];
         let count = match &self.source {
-            Source::V1 { dir } => {
+            Source::V1 { control } => {
                 // Not ready is no error: the caller wants the count.
                 let _ = rustix::io::read(&self.ready, &mut buffer[..8]);
-                let text = file::read(dir.as_fd(), c"memory.oom_control").map_err(failed)?;
-                return Ok(killed(&text));
+                rustix::io::pread(control, &mut buffer, 0).map_err(failed)?
             }
             Source::V2 => rustix::io::pread(&self.ready, &mut buffer, 0).map_err(failed)?,
         };

@@ -1,15 +1,13 @@
 //! What a group has used, in the kernel's own numbers.
 
 use std::collections::BTreeMap;
-use std::ffi::CStr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::AsFd;
 
-use rustix::fs::Dir;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
-use super::file;
+use super::file::{self, Dir};
 use super::group::Cgroup;
 use super::hierarchy::{Controller, Version};
 
@@ -43,9 +41,9 @@ pub struct Cpu {
     pub system: u64,
     /// By processor; version 1 only.
     pub per_cpu: Vec<u64>,
-    /// In the kernel, by processor; version 1 only.
+    /// In the kernel, by processor; version 1 and [`Cgroup::full_stats`] only.
     pub per_cpu_system: Vec<u64>,
-    /// In user mode, by processor; version 1 only.
+    /// In user mode, by processor; version 1 and [`Cgroup::full_stats`] only.
     pub per_cpu_user: Vec<u64>,
     /// What the quota has done.
     pub throttling: Throttling,
@@ -144,14 +142,27 @@ pub struct Rdma {
 }
 
 impl Cgroup {
-    /// Reads everything.
+    /// Reads what users ask for: processor time, memory, tasks, block devices. Huge pages and RDMA are left out, on
+    /// version 1 also swap, kernel memory and the modes by processor: see [`Cgroup::full_stats`].
     ///
     /// # Errors
     /// [`Error::Io`] when the group is gone.
     pub fn stats(&self) -> Result<Stats, Error> {
+        self.read_stats(false)
+    }
+
+    /// Reads everything, which takes three times as long on version 1.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the group is gone.
+    pub fn full_stats(&self) -> Result<Stats, Error> {
+        self.read_stats(true)
+    }
+
+    fn read_stats(&self, full: bool) -> Result<Stats, Error> {
         let mut reader = Reader { buffer: Vec::with_capacity(4096) };
         let unified = self.version() == Version::V2;
-        let read = if unified { read_v2(self, &mut reader) } else { read_v1(self, &mut reader) };
+        let read = if unified { read_v2(self, &mut reader, full) } else { read_v1(self, &mut reader, full) };
         let mut stats =
             read.map_err(|errno| Error::io("read the statistics of", format!("/{}", self.path), errno))?;
         stats.unified = unified;
@@ -159,13 +170,16 @@ impl Cgroup {
     }
 }
 
-fn read_v1(group: &Cgroup, reader: &mut Reader) -> Result<Stats, Errno> {
+fn read_v1(group: &Cgroup, reader: &mut Reader, full: bool) -> Result<Stats, Errno> {
     let mut stats = Stats::default();
     if let Some(dir) = group.dir(Controller::Cpuacct) {
         read_cpuacct(dir, reader, &mut stats.cpu)?;
+        if full {
+            read_modes(dir, reader, &mut stats.cpu)?;
+        }
     }
     if let Some(dir) = group.dir(Controller::Cpu) {
-        let text = reader.read(dir, c"cpu.stat")?;
+        let text = reader.read(dir, "cpu.stat")?;
         stats.cpu.throttling = Throttling {
             periods: value(text, "nr_periods"),
             throttled_periods: value(text, "nr_throttled"),
@@ -173,53 +187,43 @@ fn read_v1(group: &Cgroup, reader: &mut Reader) -> Result<Stats, Errno> {
         };
     }
     if let Some(dir) = group.dir(Controller::Memory) {
-        let counter = |names: [&CStr; 4]| -> Result<MemoryCounter, Errno> {
-            let [usage, max, failures, limit] = names.map(|name| file::read_number(dir, name));
-            Ok(MemoryCounter { usage: usage?, max: max?, failures: failures?, limit: limit? })
-        };
-        stats.memory.usage = counter([
-            c"memory.usage_in_bytes",
-            c"memory.max_usage_in_bytes",
-            c"memory.failcnt",
-            c"memory.limit_in_bytes",
-        ])?;
-        // What a kernel without swap or kernel memory accounting does not have.
-        stats.memory.swap = optional(counter([
-            c"memory.memsw.usage_in_bytes",
-            c"memory.memsw.max_usage_in_bytes",
-            c"memory.memsw.failcnt",
-            c"memory.memsw.limit_in_bytes",
-        ]))?;
-        stats.memory.kernel = optional(counter([
-            c"memory.kmem.usage_in_bytes",
-            c"memory.kmem.max_usage_in_bytes",
-            c"memory.kmem.failcnt",
-            c"memory.kmem.limit_in_bytes",
-        ]))?;
-        stats.memory.kernel_tcp = optional(counter([
-            c"memory.kmem.tcp.usage_in_bytes",
-            c"memory.kmem.tcp.max_usage_in_bytes",
-            c"memory.kmem.tcp.failcnt",
-            c"memory.kmem.tcp.limit_in_bytes",
-        ]))?;
-        stats.memory.stat = table(reader.read(dir, c"memory.stat")?);
-        stats.memory.oom_kills = value(reader.read(dir, c"memory.oom_control")?, "oom_kill");
+        stats.memory.usage = read_counter(dir, "memory")?;
+        stats.memory.stat = table(reader.read(dir, "memory.stat")?);
+        stats.memory.oom_kills = value(reader.read(dir, "memory.oom_control")?, "oom_kill");
+        if full {
+            // What a kernel without swap or kernel memory accounting does not have.
+            stats.memory.swap = optional(read_counter(dir, "memory.memsw"))?;
+            stats.memory.kernel = optional(read_counter(dir, "memory.kmem"))?;
+            stats.memory.kernel_tcp = optional(read_counter(dir, "memory.kmem.tcp"))?;
+        }
     }
     read_pids(group, &mut stats)?;
     if let Some(dir) = group.dir(Controller::Blkio) {
         stats.blkio.service_bytes = read_blkio(dir, reader, "io_service_bytes_recursive")?;
         stats.blkio.serviced = read_blkio(dir, reader, "io_serviced_recursive")?;
     }
-    read_hugetlb(group, &mut stats.hugetlb)?;
-    read_rdma(group, reader, &mut stats.rdma)?;
+    if full {
+        read_hugetlb(group, &mut stats.hugetlb)?;
+        read_rdma(group, reader, &mut stats.rdma)?;
+    }
     Ok(stats)
 }
 
-fn read_v2(group: &Cgroup, reader: &mut Reader) -> Result<Stats, Errno> {
+fn read_counter(dir: Dir<'_>, prefix: &str) -> Result<MemoryCounter, Errno> {
+    let number = |suffix: &str| dir.read_number(&format!("{prefix}.{suffix}"));
+    Ok(MemoryCounter {
+        usage: number("usage_in_bytes")?,
+        max: number("max_usage_in_bytes")?,
+        failures: number("failcnt")?,
+        limit: number("limit_in_bytes")?,
+    })
+}
+
+fn read_v2(group: &Cgroup, reader: &mut Reader, full: bool) -> Result<Stats, Errno> {
     let mut stats = Stats::default();
-    let Some(dir) = group.unified.as_ref().map(AsFd::as_fd) else { return Ok(stats) };
+    let Some(dir) = group.unified_dir() else { return Ok(stats) };
     // Without the cpu controller too, with the times alone.
-    let text = reader.read(dir, c"cpu.stat")?;
+    let text = reader.read(dir, "cpu.stat")?;
     let microseconds = |key| value(text, key).saturating_mul(1000);
     stats.cpu.total = microseconds("usage_usec");
     stats.cpu.user = microseconds("user_usec");
@@ -230,69 +234,72 @@ fn read_v2(group: &Cgroup, reader: &mut Reader) -> Result<Stats, Errno> {
         throttled_time: microseconds("throttled_usec"),
     };
     if let Some(dir) = group.dir(Controller::Memory) {
-        let number = |name| optional(file::read_number(dir, name));
-        let text = reader.read(dir, c"memory.events")?;
+        let number = |name| optional(dir.read_number(name));
+        let text = reader.read(dir, "memory.events")?;
         let (failures, oom_kills) = (value(text, "max"), value(text, "oom_kill"));
         stats.memory = Memory {
             usage: MemoryCounter {
-                usage: file::read_number(dir, c"memory.current")?,
-                max: number(c"memory.peak")?,
+                usage: dir.read_number("memory.current")?,
+                max: number("memory.peak")?,
                 failures,
-                limit: file::read_number(dir, c"memory.max")?,
+                limit: dir.read_number("memory.max")?,
             },
             swap: MemoryCounter {
-                usage: number(c"memory.swap.current")?,
-                max: number(c"memory.swap.peak")?,
+                usage: number("memory.swap.current")?,
+                max: number("memory.swap.peak")?,
                 failures: 0,
-                limit: number(c"memory.swap.max")?,
+                limit: number("memory.swap.max")?,
             },
-            stat: table(reader.read(dir, c"memory.stat")?),
+            stat: table(reader.read(dir, "memory.stat")?),
             oom_kills,
             ..Memory::default()
         };
     }
     read_pids(group, &mut stats)?;
     if let Some(dir) = group.dir(Controller::Blkio) {
-        stats.blkio = parse_io_stat(reader.read(dir, c"io.stat")?);
+        stats.blkio = parse_io_stat(reader.read(dir, "io.stat")?);
     }
-    read_hugetlb(group, &mut stats.hugetlb)?;
-    read_rdma(group, reader, &mut stats.rdma)?;
+    if full {
+        read_hugetlb(group, &mut stats.hugetlb)?;
+        read_rdma(group, reader, &mut stats.rdma)?;
+    }
     Ok(stats)
 }
 
-fn read_cpuacct(dir: BorrowedFd<'_>, reader: &mut Reader, cpu: &mut Cpu) -> Result<(), Errno> {
+fn read_cpuacct(dir: Dir<'_>, reader: &mut Reader, cpu: &mut Cpu) -> Result<(), Errno> {
     // `USER_HZ`, which no kernel of ours builds otherwise.
     const NANOSECONDS_A_TICK: u64 = 10_000_000;
-    cpu.total = file::read_number(dir, c"cpuacct.usage")?;
-    let text = reader.read(dir, c"cpuacct.stat")?;
+    let text = reader.read(dir, "cpuacct.usage_percpu")?;
+    cpu.per_cpu = text.split_ascii_whitespace().map(file::number).collect();
+    cpu.total = cpu.per_cpu.iter().sum();
+    let text = reader.read(dir, "cpuacct.stat")?;
     cpu.user = value(text, "user").saturating_mul(NANOSECONDS_A_TICK);
     cpu.system = value(text, "system").saturating_mul(NANOSECONDS_A_TICK);
-    // Since Linux 4.7 one file has both modes by processor: `cpu user system`, then a line each.
-    for line in reader.read(dir, c"cpuacct.usage_all")?.lines().skip(1) {
+    Ok(())
+}
+
+/// `cpu user system`, then a line for each processor.
+fn read_modes(dir: Dir<'_>, reader: &mut Reader, cpu: &mut Cpu) -> Result<(), Errno> {
+    for line in reader.read(dir, "cpuacct.usage_all")?.lines().skip(1) {
         let mut numbers = line.split_ascii_whitespace().skip(1).map(file::number);
         let (user, system) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
         cpu.per_cpu_user.push(user);
         cpu.per_cpu_system.push(system);
     }
-    let text = reader.read(dir, c"cpuacct.usage_percpu")?;
-    cpu.per_cpu = text.split_ascii_whitespace().map(file::number).collect();
     Ok(())
 }
 
 fn read_pids(group: &Cgroup, stats: &mut Stats) -> Result<(), Errno> {
     if let Some(dir) = group.dir(Controller::Pids) {
-        stats.pids = Pids {
-            current: file::read_number(dir, c"pids.current")?,
-            limit: file::read_number(dir, c"pids.max")?,
-        };
+        stats.pids = Pids { current: dir.read_number("pids.current")?, limit: dir.read_number("pids.max")? };
     }
     Ok(())
 }
 
-/// BFQ counts for itself where it is the scheduler; the throttling layer counts for all.
-fn read_blkio(dir: BorrowedFd<'_>, reader: &mut Reader, name: &str) -> Result<Vec<BlkioEntry>, Errno> {
-    for prefix in ["blkio.bfq", "blkio.throttle"] {
-        let entries = match reader.read(dir, format!("{prefix}.{name}").as_str()) {
+/// The throttling layer counts for all; BFQ, where it is the scheduler, for itself.
+fn read_blkio(dir: Dir<'_>, reader: &mut Reader, name: &str) -> Result<Vec<BlkioEntry>, Errno> {
+    for prefix in ["blkio.throttle", "blkio.bfq"] {
+        let entries = match reader.read(dir, &format!("{prefix}.{name}")) {
             Ok(text) => parse_blkio(text),
             Err(Errno::NOENT) => continue,
             Err(errno) => return Err(errno),
@@ -350,8 +357,7 @@ fn read_hugetlb(group: &Cgroup, sizes: &mut BTreeMap<String, Hugetlb>) -> Result
     let version1 = group.hierarchies.position(Controller::Hugetlb).is_some();
     let suffix = if version1 { ".usage_in_bytes" } else { ".current" };
     for size in huge_page_sizes(dir, suffix)? {
-        let number =
-            |name: String| -> Result<u64, Errno> { Ok(file::number(file::read(dir, name.as_str())?.trim())) };
+        let number = |name: String| dir.read_number(&name);
         let usage = number(format!("hugetlb.{size}{suffix}"))?;
         let hugetlb = if version1 {
             Hugetlb {
@@ -360,7 +366,7 @@ fn read_hugetlb(group: &Cgroup, sizes: &mut BTreeMap<String, Hugetlb>) -> Result
                 failures: number(format!("hugetlb.{size}.failcnt"))?,
             }
         } else {
-            let events = file::read(dir, format!("hugetlb.{size}.events").as_str())?;
+            let events = dir.read(&format!("hugetlb.{size}.events"))?;
             Hugetlb { usage, max: 0, failures: value(&events, "max") }
         };
         sizes.insert(size, hugetlb);
@@ -369,10 +375,11 @@ fn read_hugetlb(group: &Cgroup, sizes: &mut BTreeMap<String, Hugetlb>) -> Result
 }
 
 /// The sizes for which there are files: `hugetlb.2MB.current` is `2MB`.
-fn huge_page_sizes(dir: BorrowedFd<'_>, suffix: &str) -> Result<Vec<String>, Errno> {
-    let listed: OwnedFd = file::open_list(dir)?;
+fn huge_page_sizes(dir: Dir<'_>, suffix: &str) -> Result<Vec<String>, Errno> {
+    let opened = dir.open_self()?;
+    let listed = file::open_list(opened.as_fd())?;
     let mut sizes = Vec::new();
-    for entry in Dir::new(listed)? {
+    for entry in rustix::fs::Dir::new(listed)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy();
         let size = name.strip_prefix("hugetlb.").and_then(|rest| rest.strip_suffix(suffix));
@@ -383,7 +390,7 @@ fn huge_page_sizes(dir: BorrowedFd<'_>, suffix: &str) -> Result<Vec<String>, Err
 
 fn read_rdma(group: &Cgroup, reader: &mut Reader, devices: &mut BTreeMap<String, Rdma>) -> Result<(), Errno> {
     let Some(dir) = group.dir(Controller::Rdma) else { return Ok(()) };
-    for line in reader.read(dir, c"rdma.current")?.lines() {
+    for line in reader.read(dir, "rdma.current")?.lines() {
         let Some((device, rest)) = line.split_once(' ') else { continue };
         let number = |key: &str| {
             let word = rest.split_ascii_whitespace().find_map(|word| word.strip_prefix(key));
@@ -401,8 +408,8 @@ struct Reader {
 }
 
 impl Reader {
-    fn read(&mut self, dir: BorrowedFd<'_>, name: impl rustix::path::Arg) -> Result<&str, Errno> {
-        file::read_into(dir, name, &mut self.buffer)?;
+    fn read(&mut self, dir: Dir<'_>, name: &str) -> Result<&str, Errno> {
+        dir.read_into(name, &mut self.buffer)?;
         std::str::from_utf8(&self.buffer).map_err(|_| Errno::ILSEQ)
     }
 }

@@ -1,11 +1,9 @@
 //! Which limits this host can set, and what Docker says of those it cannot.
 
-use std::os::fd::{AsFd, BorrowedFd};
-
 use berth_oci::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxResources};
 use rustix::io::Errno;
 
-use super::file;
+use super::file::Dir;
 use super::hierarchy::{Controller, Hierarchies, Version};
 
 /// Which limits can be set. Docker's `info` has these as booleans, its `create` warns by them.
@@ -47,29 +45,30 @@ impl Hierarchies {
     }
 
     fn support_v1(&self) -> Support {
-        let root = |controller| self.position(controller).map(|position| self.v1[position].root.as_fd());
-        let has = |controller, name| root(controller).is_some_and(|root| file::exists(root, name));
+        let root =
+            |controller| self.position(controller).map(|position| Dir::new(&self.v1[position].root, ""));
+        let has = |controller, name| root(controller).is_some_and(|root| root.has(name));
         let throttle = |name| has(Controller::Blkio, name);
         Support {
-            memory: has(Controller::Memory, c"memory.limit_in_bytes"),
-            memory_reservation: has(Controller::Memory, c"memory.soft_limit_in_bytes"),
-            swap: has(Controller::Memory, c"memory.memsw.limit_in_bytes"),
-            swappiness: has(Controller::Memory, c"memory.swappiness"),
-            oom_kill_disable: has(Controller::Memory, c"memory.oom_control"),
-            kernel_memory_tcp: has(Controller::Memory, c"memory.kmem.tcp.limit_in_bytes"),
-            cpu_shares: has(Controller::Cpu, c"cpu.shares"),
-            cpu_quota: has(Controller::Cpu, c"cpu.cfs_quota_us"),
-            cpu_realtime: has(Controller::Cpu, c"cpu.rt_period_us"),
+            memory: has(Controller::Memory, "memory.limit_in_bytes"),
+            memory_reservation: has(Controller::Memory, "memory.soft_limit_in_bytes"),
+            swap: has(Controller::Memory, "memory.memsw.limit_in_bytes"),
+            swappiness: has(Controller::Memory, "memory.swappiness"),
+            oom_kill_disable: has(Controller::Memory, "memory.oom_control"),
+            kernel_memory_tcp: has(Controller::Memory, "memory.kmem.tcp.limit_in_bytes"),
+            cpu_shares: has(Controller::Cpu, "cpu.shares"),
+            cpu_quota: has(Controller::Cpu, "cpu.cfs_quota_us"),
+            cpu_realtime: has(Controller::Cpu, "cpu.rt_period_us"),
             cpuset: root(Controller::Cpuset).is_some(),
-            cpus: list(root(Controller::Cpuset), c"cpuset.cpus"),
-            mems: list(root(Controller::Cpuset), c"cpuset.mems"),
+            cpus: list(root(Controller::Cpuset), "cpuset.cpus"),
+            mems: list(root(Controller::Cpuset), "cpuset.mems"),
             pids: root(Controller::Pids).is_some(),
-            blkio_weight: throttle(c"blkio.weight"),
-            blkio_weight_device: throttle(c"blkio.weight_device"),
-            blkio_read_bps: throttle(c"blkio.throttle.read_bps_device"),
-            blkio_write_bps: throttle(c"blkio.throttle.write_bps_device"),
-            blkio_read_iops: throttle(c"blkio.throttle.read_iops_device"),
-            blkio_write_iops: throttle(c"blkio.throttle.write_iops_device"),
+            blkio_weight: throttle("blkio.weight"),
+            blkio_weight_device: throttle("blkio.weight_device"),
+            blkio_read_bps: throttle("blkio.throttle.read_bps_device"),
+            blkio_write_bps: throttle("blkio.throttle.write_bps_device"),
+            blkio_read_iops: throttle("blkio.throttle.read_iops_device"),
+            blkio_write_iops: throttle("blkio.throttle.write_iops_device"),
             hugetlb: self.has(Controller::Hugetlb),
             devices: root(Controller::Devices).is_some(),
             freezer: root(Controller::Freezer).is_some(),
@@ -79,7 +78,7 @@ impl Hierarchies {
     /// The root group of version 2 has hardly any files; what the controllers can do is known.
     fn support_v2(&self) -> Support {
         let has = |controller| self.has(controller);
-        let root = self.unified.as_ref().map(|unified| unified.root.as_fd());
+        let root = self.unified.as_ref().map(|unified| Dir::new(&unified.root, ""));
         let io = has(Controller::Blkio);
         Support {
             memory: has(Controller::Memory),
@@ -88,8 +87,8 @@ impl Hierarchies {
             cpu_shares: has(Controller::Cpu),
             cpu_quota: has(Controller::Cpu),
             cpuset: has(Controller::Cpuset),
-            cpus: list(root, c"cpuset.cpus.effective"),
-            mems: list(root, c"cpuset.mems.effective"),
+            cpus: list(root, "cpuset.cpus.effective"),
+            mems: list(root, "cpuset.mems.effective"),
             pids: has(Controller::Pids),
             blkio_weight: io,
             blkio_weight_device: io,
@@ -172,7 +171,8 @@ impl Support {
             cpu.period = None;
             cpu.quota = None;
         }
-        if !self.cpuset && !(cpu.cpus.is_empty() && cpu.mems.is_empty()) {
+        let placed = !cpu.cpus.is_empty() || !cpu.mems.is_empty();
+        if placed && !self.cpuset {
             warnings.push("cpuset", true, "Cpuset");
             cpu.cpus.clear();
             cpu.mems.clear();
@@ -284,8 +284,8 @@ fn parse_list(text: &str) -> Option<Vec<u32>> {
     Some(numbers)
 }
 
-fn list(dir: Option<BorrowedFd<'_>>, name: &std::ffi::CStr) -> String {
-    let text: Result<String, Errno> = dir.map_or(Ok(String::new()), |dir| file::read(dir, name));
+fn list(dir: Option<Dir<'_>>, name: &str) -> String {
+    let text: Result<String, Errno> = dir.map_or(Ok(String::new()), |dir| dir.read(name));
     text.unwrap_or_default().trim().to_owned()
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Source: `Documentation/admin-guide/cgroup-v1/`.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use berth_oci::runtime::{
     LinuxBlockIo, LinuxCpu, LinuxHugepageLimit, LinuxMemory, LinuxNetwork, LinuxPids, LinuxResources,
@@ -11,7 +11,7 @@ use berth_oci::runtime::{
 use rustix::io::Errno;
 
 use super::error::Error;
-use super::file;
+use super::file::Dir;
 use super::group::Cgroup;
 use super::hierarchy::{Controller, Hierarchies};
 
@@ -47,11 +47,7 @@ pub(super) fn needs_unified(hierarchies: &Hierarchies, resources: &LinuxResource
 }
 
 /// The directory of a controller that a setting cannot do without.
-pub(super) fn need<'a>(
-    group: &'a Cgroup,
-    controller: Controller,
-    setting: &str,
-) -> Result<BorrowedFd<'a>, Error> {
+pub(super) fn need<'a>(group: &'a Cgroup, controller: Controller, setting: &str) -> Result<Dir<'a>, Error> {
     group.dir(controller).ok_or_else(|| {
         Error::unsupported(setting, format!("the {} cgroup controller is not mounted", controller.name()))
     })
@@ -90,7 +86,7 @@ fn set_memory(group: &Cgroup, memory: &LinuxMemory) -> Result<(), Error> {
 
 /// Sets the limit and the limit of memory and swap together, which must never be the smaller one: when growing, the
 /// latter goes first; when shrinking, last. Which it is the kernel knows: it refuses the wrong order.
-fn set_memory_and_swap(group: &Cgroup, dir: BorrowedFd<'_>, limit: i64, swap: i64) -> Result<(), Error> {
+fn set_memory_and_swap(group: &Cgroup, dir: Dir<'_>, limit: i64, swap: i64) -> Result<(), Error> {
     const LIMIT: &str = "memory.limit_in_bytes";
     const SWAP: &str = "memory.memsw.limit_in_bytes";
     if limit > 0 && swap > 0 && swap < limit {
@@ -98,11 +94,10 @@ fn set_memory_and_swap(group: &Cgroup, dir: BorrowedFd<'_>, limit: i64, swap: i6
         return Err(Error::Invalid { setting: "memory swap limit", reason });
     }
     // No limit of memory leaves none of both.
-    let swap =
-        if limit == -1 && swap == 0 && file::exists(dir, c"memory.memsw.limit_in_bytes") { -1 } else { swap };
+    let swap = if limit == -1 && swap == 0 && dir.has(SWAP) { -1 } else { swap };
     let write_limit = || {
         let value = limit.to_string();
-        file::write(dir, LIMIT, value.as_bytes()).map_err(|errno| match errno {
+        dir.write(LIMIT, value.as_bytes()).map_err(|errno| match errno {
             Errno::BUSY => memory_in_use(dir, limit),
             errno => group.refused(LIMIT, value.as_bytes(), errno),
         })
@@ -123,18 +118,18 @@ fn set_memory_and_swap(group: &Cgroup, dir: BorrowedFd<'_>, limit: i64, swap: i6
     }
 }
 
-fn memory_in_use(dir: BorrowedFd<'_>, limit: i64) -> Error {
+fn memory_in_use(dir: Dir<'_>, limit: i64) -> Error {
     Error::MemoryInUse {
         limit,
-        usage: file::read_number(dir, c"memory.usage_in_bytes").unwrap_or(0),
-        peak: file::read_number(dir, c"memory.max_usage_in_bytes").unwrap_or(0),
+        usage: dir.read_number("memory.usage_in_bytes").unwrap_or(0),
+        peak: dir.read_number("memory.max_usage_in_bytes").unwrap_or(0),
     }
 }
 
-fn check_memory_before(dir: BorrowedFd<'_>, memory: &LinuxMemory) -> Result<(), Error> {
-    let usage = |file| file::read_number(dir, file).unwrap_or(0);
+fn check_memory_before(dir: Dir<'_>, memory: &LinuxMemory) -> Result<(), Error> {
+    let usage = |file| dir.read_number(file).unwrap_or(0);
     for (limit, file) in
-        [(memory.limit, c"memory.usage_in_bytes"), (memory.swap, c"memory.memsw.usage_in_bytes")]
+        [(memory.limit, "memory.usage_in_bytes"), (memory.swap, "memory.memsw.usage_in_bytes")]
     {
         if let Some(limit) = limit.filter(|limit| u64::try_from(*limit).is_ok_and(|limit| limit != 0))
             && usage(file) > limit.unsigned_abs()
@@ -174,7 +169,7 @@ fn set_cpu(group: &Cgroup, cpu: &LinuxCpu) -> Result<(), Error> {
 /// so one that is refused at first is tried again when its neighbour is set.
 fn set_quota(
     group: &Cgroup,
-    dir: BorrowedFd<'_>,
+    dir: Dir<'_>,
     period: Option<u64>,
     quota: Option<i64>,
     burst: Option<u64>,
@@ -219,14 +214,13 @@ fn set_cpuset(group: &Cgroup, cpu: &LinuxCpu) -> Result<(), Error> {
 
 /// Gives a group without processors or memory nodes those of its parent, from the top down.
 pub(super) fn fill_cpuset(root: &OwnedFd, path: &str) -> Result<(), Errno> {
-    let mut parent = String::from(".");
-    for part in path.split('/') {
-        let child = format!("{parent}/{part}");
+    let mut parent = Dir::new(root, "");
+    let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
+    for end in ends {
+        let child = Dir::new(root, &path[..end]);
         for file in ["cpuset.cpus", "cpuset.mems"] {
-            let name = format!("{child}/{file}");
-            if file::read(root.as_fd(), name.as_str())?.trim().is_empty() {
-                let value = file::read(root.as_fd(), format!("{parent}/{file}").as_str())?;
-                file::write(root.as_fd(), name.as_str(), value.trim().as_bytes())?;
+            if child.read(file)?.trim().is_empty() {
+                child.write(file, parent.read(file)?.trim().as_bytes())?;
             }
         }
         parent = child;
@@ -235,8 +229,8 @@ pub(super) fn fill_cpuset(root: &OwnedFd, path: &str) -> Result<(), Errno> {
 }
 
 /// The same for a new group. One look is enough where the parent hands its values down (`cgroup.clone_children`).
-pub(super) fn fill_cpuset_if_empty(root: &OwnedFd, path: &str, dir: &OwnedFd) -> Result<(), Errno> {
-    let filled = !file::read(dir.as_fd(), c"cpuset.mems")?.trim().is_empty();
+pub(super) fn fill_cpuset_if_empty(root: &OwnedFd, path: &str) -> Result<(), Errno> {
+    let filled = !Dir::new(root, path).read("cpuset.mems")?.trim().is_empty();
     if filled { Ok(()) } else { fill_cpuset(root, path) }
 }
 

@@ -3,7 +3,6 @@
 //! Source: `Documentation/admin-guide/cgroup-v2.rst`.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, BorrowedFd};
 
 use berth_oci::runtime::{
     LinuxBlockIo, LinuxCpu, LinuxHugepageLimit, LinuxMemory, LinuxPids, LinuxRdma, LinuxResources,
@@ -11,7 +10,7 @@ use berth_oci::runtime::{
 use rustix::io::Errno;
 
 use super::error::Error;
-use super::file;
+use super::file::Dir;
 use super::group::Cgroup;
 use super::hierarchy::Controller;
 use super::v1::need;
@@ -52,9 +51,9 @@ fn set_memory(group: &Cgroup, memory: &LinuxMemory) -> Result<(), Error> {
     }
     let dir = need(group, Controller::Memory, "memory limits")?;
     if memory.check_before_update == Some(true) && limit > 0 {
-        let usage = file::read_number(dir, c"memory.current").unwrap_or(0);
+        let usage = dir.read_number("memory.current").unwrap_or(0);
         if usage > limit.unsigned_abs() {
-            let peak = file::read_number(dir, c"memory.peak").unwrap_or(0);
+            let peak = dir.read_number("memory.peak").unwrap_or(0);
             return Err(Error::MemoryInUse { limit, usage, peak });
         }
     }
@@ -111,7 +110,7 @@ fn set_cpu(group: &Cgroup, cpu: &LinuxCpu) -> Result<(), Error> {
         let mut value = quota.map_or_else(|| "max".to_owned(), or_max);
         if quota.is_none() {
             // Only the period changes: the quota stays what it is.
-            let now = file::read(dir, c"cpu.max").unwrap_or_default();
+            let now = dir.read("cpu.max").unwrap_or_default();
             now.split_ascii_whitespace().next().unwrap_or("max").clone_into(&mut value);
         }
         if let Some(period) = period {
@@ -189,7 +188,7 @@ fn set_io(group: &Cgroup, block_io: &LinuxBlockIo) -> Result<(), Error> {
 }
 
 /// BFQ takes weights of version 1 as they are, the io controller those of version 2: 10-1000 becomes 1-10000.
-fn set_io_weight(group: &Cgroup, dir: BorrowedFd<'_>, key: &str, weight: u16) -> Result<(), Error> {
+fn set_io_weight(group: &Cgroup, dir: Dir<'_>, key: &str, weight: u16) -> Result<(), Error> {
     match group.set(dir, "io.bfq.weight", format!("{key} {weight}")) {
         Err(Error::Unsupported { .. }) => {}
         done => return done,
@@ -238,14 +237,14 @@ pub(super) fn set_rdma(group: &Cgroup, limits: &BTreeMap<String, LinuxRdma>) -> 
 /// Files that the specification's `unified` names, written line by line.
 pub(super) fn set_unified(group: &Cgroup, files: &BTreeMap<String, String>) -> Result<(), Error> {
     for (name, value) in files {
-        let dir = group.unified.as_ref().ok_or_else(|| {
+        let dir = group.unified_dir().ok_or_else(|| {
             Error::unsupported(name.as_str(), "cgroup v2 is not mounted, and unified settings are of v2 only")
         })?;
         if name.contains('/') || name.starts_with('.') {
             return Err(Error::Invalid { setting: "unified", reason: format!("{name:?} is no file name") });
         }
         for line in value.lines() {
-            match file::write(dir.as_fd(), name.as_str(), line.as_bytes()) {
+            match dir.write(name, line.as_bytes()) {
                 Ok(()) => {}
                 Err(Errno::NOENT | Errno::ACCESS | Errno::PERM) => {
                     let controller = name.split('.').next().unwrap_or_default();

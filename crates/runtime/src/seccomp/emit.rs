@@ -268,7 +268,7 @@ impl Half {
 
 /// Where to halve: about the middle, but so that threes remain, which [`Code::tree`] handles in one.
 fn split<T>(ranges: &[(u32, T)]) -> usize {
-    ranges.len() / 2 | 1
+    (ranges.len() / 2) | 1
 }
 
 /// If all rules compare one and the same argument with a value below 2^32: from which value on what happens.

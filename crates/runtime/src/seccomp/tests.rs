@@ -30,7 +30,7 @@ impl Call {
             4 => self.audit,
             16..64 => {
                 let argument = self.arguments[(offset as usize - 16) / 8];
-                if offset % 8 == 0 { argument as u32 } else { (argument >> 32) as u32 }
+                if offset.is_multiple_of(8) { argument as u32 } else { (argument >> 32) as u32 }
             }
             _ => panic!("no such word: {offset}"),
         }
@@ -57,12 +57,15 @@ fn run(program: &Program, call: &Call) -> u32 {
     }
 }
 
+/// A rule, and the first argument that it is for only.
+type Applied<'a> = (&'a LinuxSyscall, Option<u64>);
+
 /// The profile, read rule by rule.
 struct Reading<'a> {
     profile: &'a LinuxSeccomp,
     native: Arch,
-    /// By architecture and number: the rules, and the first argument that one is for only.
-    rules: HashMap<(usize, u32), Vec<(&'a LinuxSyscall, Option<u64>)>>,
+    /// By architecture and number.
+    rules: HashMap<(usize, u32), Vec<Applied<'a>>>,
     /// By architecture: one beyond the highest number that is named.
     known: HashMap<usize, u32>,
 }
@@ -401,7 +404,7 @@ fn the_old_doors_of_i386_are_watched_too() {
 #[test]
 fn a_long_program_reaches_everywhere() {
     // Conditions of two arguments each, so that nothing can be put together.
-    let calls: Vec<&str> = syscalls::all().iter().map(|call| call.name()).take(120).collect();
+    let calls: Vec<&str> = syscalls::all().iter().map(syscalls::Syscall::name).take(120).collect();
     let rules = calls.iter().zip(0..).map(|(name, number)| {
         let conditions =
             [arg(0, LinuxSeccompOperator::Ge, number, 0), arg(3, LinuxSeccompOperator::Ne, number << 33, 0)];
