@@ -1,5 +1,7 @@
 //! The life of a control group: made, entered, frozen, killed, removed; on whichever version this host has.
 
+#![allow(clippy::unwrap_used)]
+
 mod cgroup_support;
 
 use std::time::Duration;
@@ -167,7 +169,7 @@ fn access(group: &Group) -> String {
 #[test]
 fn devices_are_only_those_that_rules_allow() {
     let deny = LinuxDeviceCgroup::deny_all();
-    let group = Group::new(&devices(&[deny.clone()]));
+    let group = Group::new(&devices(std::slice::from_ref(&deny)));
     assert_eq!(access(&group), "n--m");
     for (rules, expected) in [
         (vec![deny.clone(), rule(true, 1, Some(11), "r")], "nr-m"),

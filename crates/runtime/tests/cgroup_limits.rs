@@ -1,6 +1,8 @@
 //! Limits as they arrive in the files of the kernel, on whichever version this host has. The guest of
 //! `cargo xtask test --cgroup2` runs the same on version 2.
 
+#![allow(clippy::unwrap_used)]
+
 mod cgroup_support;
 
 use std::collections::BTreeMap;
