@@ -54,7 +54,7 @@ impl Network {
         let janitor = Janitor::start()?;
         let host_gateway = config.host_gateway;
         let live = match config.bridge.clone() {
-            Some(bridge) => Some(Live::open(config, bridge)?),
+            Some(bridge) => Some(Live::open(config, &bridge)?),
             None => None,
         };
         let host_gateway = host_gateway.or_else(|| live.as_ref().map(|live| live.bridge().address.into()));

@@ -69,6 +69,11 @@ impl PortTable {
         Ok(reserved)
     }
 
+    /// Forgets all.
+    pub(crate) fn clear(&self) {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// Marks the ports of a container that runs already; its shim holds the sockets.
     pub(crate) fn adopt(&self, bindings: &[PortBinding]) {
         for binding in bindings {

@@ -91,6 +91,13 @@ pub(super) struct Map {
     pub(super) data_len: u32,
 }
 
+/// A key of a map and what it leads to, each part padded to four bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Element {
+    pub(super) key: Vec<u8>,
+    pub(super) data: Vec<u8>,
+}
+
 pub(super) const TYPE_IPV4: u32 = 7;
 pub(super) const TYPE_IPV6: u32 = 8;
 pub(super) const TYPE_PROTOCOL: u32 = 12;
@@ -172,25 +179,25 @@ impl<'a> Batch<'a> {
             .be32(NFTA_SET_ID, map.id);
     }
 
-    pub(super) fn add_elements(&mut self, map: &str, elements: &[(Vec<u8>, Vec<u8>)]) {
+    pub(super) fn add_elements(&mut self, map: &str, elements: &[Element]) {
         for some in elements.chunks(ELEMENTS_PER_MESSAGE) {
             self.elements(NFT_MSG_NEWSETELEM, NLM_F_CREATE, map, some);
         }
     }
 
-    pub(super) fn delete_elements(&mut self, map: &str, elements: &[(Vec<u8>, Vec<u8>)]) {
+    pub(super) fn delete_elements(&mut self, map: &str, elements: &[Element]) {
         for some in elements.chunks(ELEMENTS_PER_MESSAGE) {
             self.elements(NFT_MSG_DELSETELEM, 0, map, some);
         }
     }
 
-    fn elements(&mut self, kind: u16, flags: u16, map: &str, elements: &[(Vec<u8>, Vec<u8>)]) {
+    fn elements(&mut self, kind: u16, flags: u16, map: &str, elements: &[Element]) {
         let table = self.table;
         self.begin(kind, flags)
             .string(NFTA_SET_ELEM_LIST_TABLE, table)
             .string(NFTA_SET_ELEM_LIST_SET, map)
             .nested(NFTA_SET_ELEM_LIST_ELEMENTS, |list| {
-                for (key, data) in elements {
+                for Element { key, data } in elements {
                     list.nested(NFTA_LIST_ELEM, |element| {
                         element
                             .nested(NFTA_SET_ELEM_KEY, |value| {

@@ -43,7 +43,7 @@
 //! networks that it did not connect before.
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
@@ -134,7 +134,9 @@ impl Rules {
         batch.chain("inbound");
         batch.rule("inbound", |rule| rule.ct_any(Ct::State, CT_STATE_KNOWN).accept());
         batch.rule("inbound", |rule| rule.ct_any(Ct::Status, CT_STATUS_DNAT).accept());
-        batch.rule("inbound", |rule| rule.drop());
+        batch.rule("inbound", |rule| {
+            rule.drop();
+        });
         batch.base_chain("forward", Hook { kind: "filter", number: FORWARD, priority: 0 });
         batch.rule("forward", |rule| {
             rule.interface(Meta::OifName, &self.bridge, true);
@@ -150,11 +152,11 @@ impl Rules {
         batch.rule("inward", |rule| on_loopback(rule, Side::Source).masquerade());
         batch.rule("inward", |rule| on_loopback6(rule, Side::Source).masquerade());
         batch.rule("inward", |rule| {
-            from_subnet(rule, self.subnet).ct_any(Ct::Status, CT_STATUS_DNAT).masquerade()
+            from_subnet(rule, self.subnet).ct_any(Ct::Status, CT_STATUS_DNAT).masquerade();
         });
         if let Some(subnet) = self.subnet6 {
             batch.rule("inward", |rule| {
-                from_subnet6(rule, subnet).ct_any(Ct::Status, CT_STATUS_DNAT).masquerade()
+                from_subnet6(rule, subnet).ct_any(Ct::Status, CT_STATUS_DNAT).masquerade();
             });
         }
         batch.base_chain("postrouting", Hook { kind: "nat", number: POSTROUTING, priority: 100 });
@@ -185,7 +187,9 @@ fn guard(batch: &mut Batch<'_>) {
             rule.accept();
         });
     }
-    batch.rule("guard", |rule| rule.drop());
+    batch.rule("guard", |rule| {
+        rule.drop();
+    });
 }
 
 fn publish(batch: &mut Batch<'_>) {
@@ -249,8 +253,18 @@ fn from_subnet6<'a, 'b>(rule: &'a mut Expressions<'b>, subnet: Subnet6) -> &'a m
     rule.mask(&subnet.mask().to_be_bytes()).equal(&subnet.network().octets())
 }
 
+/// Elements by map.
+pub(super) fn elements(publications: &[Publication<'_>]) -> BTreeMap<&'static str, Vec<Element>> {
+    let mut elements: BTreeMap<&'static str, Vec<Element>> = BTreeMap::new();
+    for (binding, target) in publications {
+        let (map, element) = element(binding, *target);
+        elements.entry(map).or_default().push(element);
+    }
+    elements
+}
+
 /// The map of a published port, and its element there.
-pub(super) fn element(binding: &PortBinding, target: IpAddr) -> (&'static str, Vec<u8>, Vec<u8>) {
+fn element(binding: &PortBinding, target: IpAddr) -> (&'static str, Element) {
     let mut key = vec![binding.protocol.number(), 0, 0, 0];
     let map = match binding.host_ip {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => PUBLISHED_ANY,
@@ -270,22 +284,7 @@ pub(super) fn element(binding: &PortBinding, target: IpAddr) -> (&'static str, V
         IpAddr::V6(address) => address.octets().to_vec(),
     };
     push_port(&mut data, binding.container_port);
-    (map.name, key, data)
-}
-
-/// Elements by map.
-pub(super) fn elements(publications: &[Publication<'_>]) -> Vec<(&'static str, Vec<(Vec<u8>, Vec<u8>)>)> {
-    let mut all: Vec<(&'static str, Vec<u8>, Vec<u8>)> =
-        publications.iter().map(|(binding, target)| element(binding, *target)).collect();
-    all.sort();
-    all.dedup();
-    let maps: BTreeSet<&'static str> = all.iter().map(|(map, ..)| *map).collect();
-    maps.into_iter()
-        .map(|map| {
-            let of_map = all.iter().filter(|(of, ..)| *of == map);
-            (map, of_map.map(|(_, key, data)| (key.clone(), data.clone())).collect())
-        })
-        .collect()
+    (map.name, Element { key, data })
 }
 
 fn push_port(bytes: &mut Vec<u8>, port: u16) {

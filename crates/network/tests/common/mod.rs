@@ -1,7 +1,7 @@
 //! A host of its own for each test: a fresh network namespace, with a neighbour outside and containers inside.
 //!
 //! Needs root, `ip` (iproute2) and `nft` (nftables). The machine's own network is never touched.
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 use std::{
     fs::File,

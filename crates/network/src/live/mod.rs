@@ -7,6 +7,8 @@
 //! - `firewall`: the socket that the table belongs to.
 //! - `sockets`: rtnetlink sockets that are not in use.
 
+mod repair;
+
 use std::{
     collections::HashMap,
     net::IpAddr,
@@ -18,17 +20,17 @@ use std::{
 };
 
 use crate::{
-    Adopt, Adopted, Bridge, Endpoint, Error, MacAddr, NetworkConfig, PortBinding, Protocol, Repaired,
-    Request, Started, Stats, Subnet4, Subnet6, Watch,
+    Bridge, Endpoint, Error, MacAddr, NetworkConfig, PortBinding, Protocol, Request, Started, Stats, Subnet4,
+    Subnet6, Watch,
     bridge::{self, Lock},
     conntrack,
     ipam::Ipam,
     janitor::{Dead, Janitor, Task},
     netlink::Socket,
-    nft::{Firewall, Rules, TableState, table_name},
+    nft::{Firewall, TableState, table_name},
     publish::{PortTable, Targets},
     rtnl::{self, Interface, Port},
-    sandbox::{self, Blank, Plug},
+    sandbox::{Blank, Plug},
     sysctl,
     watch::Ours,
 };
@@ -59,13 +61,13 @@ struct Addresses<'a> {
 }
 
 impl Live {
-    pub(crate) fn open(config: NetworkConfig, name: String) -> Result<Live, Error> {
-        bridge::check(&config, &name)?;
-        let lock = bridge::lock(&config, &name)?;
+    pub(crate) fn open(config: NetworkConfig, name: &str) -> Result<Live, Error> {
+        bridge::check(&config, name)?;
+        let lock = bridge::lock(&config, name)?;
         let mut socket = open_socket()?;
-        let (bridge, _) = bridge::ensure(&config, &mut socket, &name, None)?;
-        let mut firewall = Firewall::open(table_name(&name), config.own_table)?;
-        let turned_on = forward(&config)?;
+        let (bridge, _) = bridge::ensure(&config, &mut socket, name, None)?;
+        let mut firewall = Firewall::open(table_name(name), config.own_table)?;
+        let turned_on = repair::forward(&config)?;
         let guard = turned_on || firewall.state()? == TableState::Whole { guard: true };
         tracing::debug!(bridge = %bridge.name, subnet = %bridge.subnet, "bridge is ready");
         Ok(Live {
@@ -104,7 +106,7 @@ impl Live {
         let reserved = self.ports.reserve(request.ports, &targets)?;
         let mut blank = janitor.blank()?;
         endpoint.ports.clone_from(&reserved.bindings);
-        endpoint.ifindex = self.plug_in(&mut blank, &endpoint, bridge)?;
+        endpoint.ifindex = self.plug_in(&mut blank, &endpoint, &bridge)?;
         if let Err(error) = self.enter(&endpoint) {
             // Its addresses are free only when its link is cut off.
             janitor.leave(Task::Dead(addresses.dead(&endpoint, Some(blank.into_netns()))));
@@ -154,14 +156,17 @@ impl Live {
     }
 
     pub(crate) fn watch(&self) -> Result<Watch, Error> {
-        let firewall = held(&self.firewall);
+        let (port, owned) = {
+            let firewall = held(&self.firewall);
+            (firewall.port()?, firewall.owned())
+        };
         let ours = Ours {
-            table: table_name(&held(&self.bridge).name),
-            port: firewall.port()?,
+            table: table_name(&self.bridge().name),
+            port,
             bridge: Arc::clone(&self.ifindex),
             ip_forward: self.config.ip_forward,
         };
-        Watch::open(ours, !firewall.owned())
+        Watch::open(ours, !owned)
     }
 
     pub(crate) fn warnings(&self) -> Vec<String> {
@@ -171,8 +176,9 @@ impl Live {
         {
             warnings.push("IPv4 forwarding is disabled".to_owned());
         }
-        for chain in held(&self.firewall).foreign_forward_drops().unwrap_or_default() {
-            let bridge = &held(&self.bridge).name;
+        let bridge = self.bridge().name;
+        let chains = held(&self.firewall).foreign_forward_drops().unwrap_or_default();
+        for chain in chains {
             warnings.push(format!(
                 "the firewall chain {chain} drops forwarded packets by policy: containers on {bridge} reach other \
                  hosts, and are reached by them, only as far as it allows"
@@ -192,82 +198,6 @@ impl Live {
                 .and_then(|()| rtnl::delete_link(socket, bridge.ifindex))
                 .map_err(|refusal| Error::kernel(format!("delete the bridge {}", bridge.name), refusal))
         })
-    }
-
-    pub(crate) fn adopt(&self, containers: &[Adopt<'_>], janitor: &Janitor) -> Result<Adopted, Error> {
-        let bridge = self.bridge();
-        let mut known = held(&self.containers);
-        let mut ipam = new_ipam(&self.config, &bridge);
-        let mut adopted = Adopted::default();
-        let links = self.with_socket(|socket| {
-            rtnl::links(socket)
-                .map_err(|refusal| Error::kernel("list links to find those of containers", refusal))
-        })?;
-        for container in containers {
-            let mut endpoint = container.endpoint.clone();
-            let id = endpoint.container_id.clone();
-            let addresses = ipam.take_v4(Some(endpoint.ipv4)).and(ipam.take_v6(endpoint.ipv6).map(|_| ()));
-            let plugged = addresses.and_then(|()| self.check_link(&mut endpoint, container, &links, &bridge));
-            match plugged {
-                Ok(repaired) => {
-                    if repaired {
-                        adopted.repaired.push(id.clone());
-                    }
-                    self.ports.adopt(&endpoint.ports);
-                    known.insert(id, endpoint);
-                }
-                Err(error) => {
-                    tracing::warn!(%error, container.id = %id, "a running container has lost its network");
-                    adopted.lost.push(id);
-                }
-            }
-        }
-        let stale: Vec<u32> = links
-            .iter()
-            .filter(|link| link.master == bridge.ifindex && link.kind == "veth")
-            .map(|link| link.index)
-            .filter(|index| !known.values().any(|endpoint| endpoint.ifindex == *index))
-            .collect();
-        if !stale.is_empty() {
-            self.with_socket(|socket| {
-                rtnl::delete_links(socket, &stale, DOOMED_GROUP)
-                    .map_err(|refusal| Error::kernel("delete links of dead containers", refusal))
-            })?;
-        }
-        adopted.stale_links = stale.len();
-        *held(&janitor.shared().ipam) = Some(ipam);
-        self.write_table(&known)?;
-        self.adopted.store(true, Ordering::Release);
-        Ok(adopted)
-    }
-
-    pub(crate) fn repair(&self) -> Result<Repaired, Error> {
-        let known = held(&self.containers);
-        let before = self.bridge();
-        let forwarding = forward(&self.config)?;
-        if forwarding {
-            self.guard.store(true, Ordering::Relaxed);
-        }
-        let (bridge, mut changed) =
-            self.with_socket(|socket| bridge::ensure(&self.config, socket, &before.name, Some(&before)))?;
-        self.ifindex.store(bridge.ifindex, Ordering::Relaxed);
-        *held(&self.bridge) = bridge.clone();
-        self.with_socket(|socket| {
-            let links = rtnl::links(socket).map_err(|refusal| Error::kernel("list links", refusal))?;
-            for endpoint in known.values() {
-                let link =
-                    links.iter().find(|link| link.index == endpoint.ifindex && link.name == endpoint.link);
-                if link.is_some_and(|link| link.master != bridge.ifindex || !link.up) {
-                    changed = true;
-                    self.plug_back(socket, endpoint, &bridge)?;
-                }
-            }
-            Ok(())
-        })?;
-        let table = !matches!(held(&self.firewall).state()?, TableState::Whole { .. });
-        // Elements may be missing all the same.
-        self.write_table(&known)?;
-        Ok(Repaired { bridge: changed, table, forwarding })
     }
 
     /// Enters a container that is plugged in, and opens its ports.
@@ -297,24 +227,9 @@ impl Live {
         })
     }
 
-    fn write_table(&self, containers: &HashMap<String, Endpoint>) -> Result<(), Error> {
-        let bridge = self.bridge();
-        let rules = Rules {
-            bridge: bridge.name,
-            subnet: bridge.subnet,
-            subnet6: bridge.ipv6.map(|(subnet, _)| subnet),
-            icc: self.config.icc,
-            masquerade: self.config.ip_masq,
-            guard: self.guard.load(Ordering::Relaxed),
-            loopback6: bridge::loopback6(),
-        };
-        let publications: Vec<_> = containers.values().flat_map(publications).collect();
-        held(&self.firewall).replace(&rules, &publications)
-    }
-
     /// Plugs a blank namespace into the bridge; where somebody removed the bridge, into a new one.
-    fn plug_in(&self, blank: &mut Blank, endpoint: &Endpoint, bridge: Bridge) -> Result<u32, Error> {
-        let first = self.with_socket(|socket| blank.plug_in(socket, &self.plug(endpoint, &bridge)));
+    fn plug_in(&self, blank: &mut Blank, endpoint: &Endpoint, bridge: &Bridge) -> Result<u32, Error> {
+        let first = self.with_socket(|socket| blank.plug_in(socket, &self.plug(endpoint, bridge)));
         let Err(error) = first else { return first };
         let link = self.with_socket(|socket| {
             rtnl::link_by_name(socket, &bridge.name)
@@ -362,46 +277,6 @@ impl Live {
             isolated: !self.config.icc && !filtered,
             hairpin: !endpoint.ports.is_empty() && (filtered || filtered6),
         }
-    }
-
-    /// Checks the link of a running container and mends it. Whether it had to.
-    fn check_link(
-        &self,
-        endpoint: &mut Endpoint,
-        container: &Adopt<'_>,
-        links: &[rtnl::Link],
-        bridge: &Bridge,
-    ) -> Result<bool, Error> {
-        match links.iter().find(|link| link.name == endpoint.link) {
-            Some(link) if link.index == endpoint.ifindex && link.master == bridge.ifindex && link.up => {
-                Ok(false)
-            }
-            Some(link) => {
-                endpoint.ifindex = link.index;
-                self.with_socket(|socket| self.plug_back(socket, endpoint, bridge))?;
-                Ok(true)
-            }
-            None => {
-                let Some(netns) = container.netns else {
-                    return Err(Error::kernel(
-                        format!("find the link {}", endpoint.link),
-                        std::io::Error::from(rustix::io::Errno::NODEV),
-                    ));
-                };
-                let plug = self.plug(endpoint, bridge);
-                endpoint.ifindex = self.with_socket(|socket| sandbox::replug(socket, netns, &plug))?;
-                Ok(true)
-            }
-        }
-    }
-
-    fn plug_back(&self, socket: &mut Socket, endpoint: &Endpoint, bridge: &Bridge) -> Result<(), Error> {
-        rtnl::plug_in(socket, endpoint.ifindex, bridge.ifindex)
-            .and_then(|()| rtnl::set_port(socket, endpoint.ifindex, self.port(endpoint)))
-            .map_err(|refusal| {
-                Error::kernel(format!("plug {} into {}", endpoint.link, bridge.name), refusal)
-            })?;
-        sandbox::await_bridge(socket, &bridge.name)
     }
 
     /// Lends a socket that is not in use, or a new one.
@@ -462,28 +337,6 @@ impl Drop for Addresses<'_> {
             self.taken.drain(..).for_each(|address| ipam.give_back(address));
         }
     }
-}
-
-fn new_ipam(config: &NetworkConfig, bridge: &Bridge) -> Ipam {
-    let range = config.fixed_cidr.unwrap_or(bridge.subnet);
-    let ipam = Ipam::new(&bridge.name, bridge.subnet, range, &[bridge.address, bridge.gateway]);
-    match bridge.ipv6 {
-        Some((subnet, address)) => {
-            let gateway = config.default_gateway_v6.unwrap_or(address);
-            ipam.with_ipv6(subnet, &[address, gateway])
-        }
-        None => ipam,
-    }
-}
-
-/// Turns on forwarding, if it is asked for. Whether it was off.
-fn forward(config: &NetworkConfig) -> Result<bool, Error> {
-    if !config.ip_forward {
-        return Ok(false);
-    }
-    let v4 = sysctl::ensure(sysctl::FORWARD_V4, "1")?;
-    let v6 = config.ipv6 && sysctl::forward_v6()?;
-    Ok(v4 || v6)
 }
 
 /// Published ports of a container with the addresses they lead to.
