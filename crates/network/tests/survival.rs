@@ -25,7 +25,7 @@ fn running_containers_are_taken_up_again() {
         let endpoint: Endpoint = serde_json::from_str(&record).unwrap();
         let adopted = network.adopt(&[Adopt { endpoint: &endpoint, netns: None }]).unwrap();
         assert_eq!((adopted.repaired.len(), adopted.lost.len(), adopted.stale_links), (0, 0, 1));
-        assert_eq!(container_links(), [endpoint.link.clone()]);
+        assert_eq!(container_links(), std::slice::from_ref(&endpoint.link));
         assert!(ask("127.0.0.1:8080").is_some() && ask_udp("127.0.0.1:5300").is_some());
         assert_eq!(try_ask("127.0.0.1:8081"), None);
         let ports = [port("8080:80")];
