@@ -20,7 +20,7 @@ impl Images {
             return Err(Error::Invalid("cannot import digest reference".to_owned()));
         }
         let mut run_config = RunConfig::default();
-        instruction::apply(&mut run_config, &how.changes)?;
+        instruction::apply_changes(&mut run_config, &how.changes)?;
         let platform = how.platform.clone().unwrap_or_else(Platform::host).normalized();
         if platform.os != "linux" {
             return Err(Error::Invalid(format!("operating system {:?} is not supported", platform.os)));

@@ -16,6 +16,8 @@ use std::sync::Arc;
 
 use berth_oci::{Descriptor, Digest, ImageConfig, Platform, Reference};
 
+pub use instruction::apply_changes;
+
 use crate::store::Shared;
 
 /// The images; clones share them. Reads take no lock across input or output.
