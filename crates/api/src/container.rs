@@ -22,21 +22,25 @@ pub struct CreateRequest {
     pub networking_config: NetworkingConfig,
 }
 
+/// What errors call the whole of a creation's body.
+const WRAPPER: &str = "ContainerConfigWrapper";
+
 impl<'de> Deserialize<'de> for CreateRequest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         use serde::de::Error;
 
         /// The fields that stand beside those of the configuration.
         #[derive(Default, Deserialize)]
-        #[serde(rename = "CreateRequest", rename_all = "PascalCase", default)]
+        #[serde(rename = "ContainerConfigWrapper", rename_all = "PascalCase", default)]
         struct Beside {
             host_config: HostConfig,
             networking_config: NetworkingConfig,
         }
         let node = Node::deserialize(deserializer)?;
         let beside = Beside::deserialize(&node).map_err(D::Error::custom)?;
+        let config = Config::deserialize(&node);
         Ok(Self {
-            config: Config::deserialize(&node).map_err(D::Error::custom)?,
+            config: config.map_err(|error| D::Error::custom(error.embedded("Config", WRAPPER)))?,
             host_config: beside.host_config,
             networking_config: beside.networking_config,
         })
@@ -484,4 +488,45 @@ pub struct FilesystemChange {
     pub path: String,
     /// 0: changed; 1: added; 2: deleted.
     pub kind: u8,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_fields_of_a_creation_are_told_as_docker_tells_them() {
+        let check = |text: &str, expect: &str| {
+            let error =
+                berth_oci::json::from_slice::<CreateRequest>(text.as_bytes()).unwrap_err().to_string();
+            assert_eq!(error, format!("json: cannot unmarshal {expect}"), "{text}");
+        };
+        let field = "into Go struct field";
+        check(
+            r#"{"Image":5}"#,
+            &format!("number {field} ContainerConfigWrapper.Config.Image of type string"),
+        );
+        check(
+            r#"{"Env":"a"}"#,
+            &format!("string {field} ContainerConfigWrapper.Config.Env of type []string"),
+        );
+        check(
+            r#"{"HostConfig":{"CpuShares":1.5}}"#,
+            &format!("number 1.5 {field} HostConfig.HostConfig.Resources.CpuShares of type int64"),
+        );
+        check(
+            r#"{"HostConfig":{"Ulimits":[{"Name":3}]}}"#,
+            &format!("number {field} Ulimit.HostConfig.Resources.Ulimits.Name of type string"),
+        );
+        check(
+            r#"{"NetworkingConfig":{"EndpointsConfig":{"a":{"IPPrefixLen":"x"}}}}"#,
+            &format!(
+                "string {field} EndpointSettings.NetworkingConfig.EndpointsConfig.IPPrefixLen of type int"
+            ),
+        );
+        check(
+            r#"{"StopTimeout":"a"}"#,
+            &format!("string {field} ContainerConfigWrapper.Config.StopTimeout of type int"),
+        );
+    }
 }

@@ -3,12 +3,14 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use futures_util::Stream;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use tokio::io::{AsyncRead, ReadBuf};
+use tokio::sync::oneshot;
 
 /// The largest JSON body that is read. Docker has no limit; nothing real comes near this one.
 const JSON_MAX: usize = 16 << 20;
@@ -17,7 +19,7 @@ const JSON_MAX: usize = 16 << 20;
 #[derive(Debug)]
 pub(crate) enum RequestBody {
     /// Still to be read from the connection.
-    Incoming(Incoming),
+    Incoming(Returned),
     /// Read already.
     Read(Bytes),
 }
@@ -35,7 +37,7 @@ impl RequestBody {
     /// Says whether there is none.
     pub(crate) fn is_empty(&self) -> bool {
         match self {
-            Self::Incoming(body) => body.is_end_stream() || body.size_hint().exact() == Some(0),
+            Self::Incoming(body) => body.get().is_none_or(|body| body.size_hint().exact() == Some(0)),
             Self::Read(bytes) => bytes.is_empty(),
         }
     }
@@ -44,7 +46,7 @@ impl RequestBody {
     pub(crate) async fn read(self) -> Result<Bytes, ReadError> {
         match self {
             Self::Read(bytes) => Ok(bytes),
-            Self::Incoming(body) => match Limited::new(body, JSON_MAX).collect().await {
+            Self::Incoming(mut body) => match Limited::new(&mut body, JSON_MAX).collect().await {
                 Ok(body) => Ok(body.to_bytes()),
                 Err(error) if error.is::<LengthLimitError>() => Err(ReadError::TooLarge),
                 Err(_) => Err(ReadError::Cut),
@@ -62,10 +64,84 @@ impl RequestBody {
     }
 }
 
+/// A body that goes back to its connection when it is dropped before its end.
+///
+/// A client that sends its body while it is being refused must be able to finish, or it sees a broken connection in
+/// place of the answer.
+#[derive(Debug)]
+pub(crate) struct Returned {
+    body: Option<Incoming>,
+    back: Option<oneshot::Sender<Incoming>>,
+}
+
+impl Returned {
+    /// The body, and where it comes back to.
+    pub(crate) fn new(body: Incoming) -> (Self, oneshot::Receiver<Incoming>) {
+        let (back, receiver) = oneshot::channel();
+        (Self { body: (!body.is_end_stream()).then_some(body), back: Some(back) }, receiver)
+    }
+
+    fn get(&self) -> Option<&Incoming> {
+        self.body.as_ref()
+    }
+}
+
+impl Drop for Returned {
+    fn drop(&mut self) {
+        if let (Some(body), Some(back)) = (self.body.take(), self.back.take()) {
+            let _ = back.send(body); // the connection may be gone
+        }
+    }
+}
+
+impl HttpBody for Returned {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let frame = std::task::ready!(Pin::new(body).poll_frame(context));
+        if frame.is_none() {
+            self.body = None;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.get().map_or(SizeHint::with_exact(0), HttpBody::size_hint)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.get().is_none_or(HttpBody::is_end_stream)
+    }
+}
+
+/// How much of a body that nobody wanted is read, and for how long; as in Go.
+const DRAIN_MAX: usize = 256 << 10;
+const DRAIN_TIME: Duration = Duration::from_secs(2);
+
+/// Reads the rest of a body that its handler left.
+pub(crate) async fn drain(returned: &mut oneshot::Receiver<Incoming>) {
+    let Ok(mut body) = returned.try_recv() else { return };
+    let reading = async {
+        let mut left = DRAIN_MAX;
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(DRAIN_TIME, reading).await;
+}
+
 /// Reads a body as it arrives.
 #[derive(Debug)]
 pub(crate) struct BodyReader {
-    body: Option<Incoming>,
+    body: Option<Returned>,
     ahead: Bytes,
 }
 

@@ -18,6 +18,23 @@ impl DetachKeys {
     }
 }
 
+impl DetachKeys {
+    /// The bytes as Go writes them in JSON: base64.
+    pub(crate) fn base64(&self) -> String {
+        const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        let mut text = String::new();
+        for part in self.0.chunks(3) {
+            let bits = part.iter().fold(0_usize, |bits, byte| bits << 8 | usize::from(*byte))
+                << (8 * (3 - part.len()));
+            for place in 0..4 {
+                let letter = LETTERS[bits >> (18 - 6 * place) & 63];
+                text.push(if place <= part.len() { char::from(letter) } else { '=' });
+            }
+        }
+        text
+    }
+}
+
 /// The byte of one key.
 fn key(text: &str) -> Result<u8, String> {
     let unknown = || format!("Unknown character: '{text}'");
@@ -92,6 +109,11 @@ mod tests {
         for bad in ["ctrl-", "ctrl-A", "ctrl-pp", "ab", "a,,b", ","] {
             assert!(DetachKeys::parse(bad).is_err(), "{bad}");
         }
+        let base64 = |keys: &str| DetachKeys::parse(keys).unwrap().base64();
+        assert_eq!(
+            (base64("ctrl-p").as_str(), base64("").as_str(), base64("a,b,c").as_str()),
+            ("EA==", "EBE=", "YWJj")
+        );
         assert_eq!(DetachKeys::parse("ctrl-8"), Err("Unknown character: 'ctrl-8'".to_owned()));
     }
 

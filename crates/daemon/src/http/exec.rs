@@ -110,6 +110,12 @@ pub(crate) async fn resize(server: Arc<Server>, call: Call) -> Result<Answer, Er
 /// `GET /exec/{id}/json`
 pub(crate) async fn inspect(server: Arc<Server>, call: Call) -> Result<Answer, Error> {
     let exec = server.engine.exec(&call.name)?;
+    let detach_keys = exec
+        .config
+        .detach_keys
+        .as_deref()
+        .and_then(|keys| DetachKeys::parse(keys).ok())
+        .map(|keys| keys.base64());
     let (entrypoint, arguments) = exec
         .config
         .command
@@ -131,7 +137,7 @@ pub(crate) async fn inspect(server: Arc<Server>, call: Call) -> Result<Answer, E
         open_stdout: exec.config.attach_stdout,
         can_remove: exec.can_remove,
         container_id: exec.container_id,
-        detach_keys: String::new(),
+        detach_keys: detach_keys.unwrap_or_default(),
         pid: exec.pid,
     })
 }

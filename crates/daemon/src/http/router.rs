@@ -59,7 +59,7 @@ pub(crate) async fn answer(
         Err(error) => Err(error),
     };
     let answer = answer.unwrap_or_else(|error| {
-        if error.status.is_server_error() && error.status != StatusCode::NOT_IMPLEMENTED {
+        if error.status == StatusCode::INTERNAL_SERVER_ERROR {
             tracing::error!(%method, target, status = error.status.as_u16(), "{error}");
         } else {
             tracing::debug!(%method, target, status = error.status.as_u16(), "{error}");

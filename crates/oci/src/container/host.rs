@@ -129,7 +129,9 @@ impl<'de> Deserialize<'de> for HostConfig {
         // fields, and with them the reading without case.
         let node = Node::deserialize(deserializer)?;
         let mut host = Self::deserialize(&node).map_err(D::Error::custom)?;
-        host.resources = Resources::deserialize(&node).map_err(D::Error::custom)?;
+        let resources = Resources::deserialize(&node);
+        host.resources =
+            resources.map_err(|error| D::Error::custom(error.embedded("Resources", "HostConfig")))?;
         Ok(host)
     }
 }

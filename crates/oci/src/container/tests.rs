@@ -63,8 +63,15 @@ fn limits_are_read_without_case_too() {
 
 #[test]
 fn a_wrong_limit_names_its_field() {
-    let error = json::from_slice::<HostConfig>(br#"{"CpuShares":"x"}"#).unwrap_err().to_string();
-    assert!(error.ends_with("Resources.CpuShares of type int64"), "{error}");
+    let error = |text: &str| json::from_slice::<HostConfig>(text.as_bytes()).unwrap_err().to_string();
+    let fits = |text: &str, end: &str| assert!(error(text).ends_with(end), "{}", error(text));
+    fits(r#"{"CpuShares":"x"}"#, "string into Go struct field HostConfig.Resources.CpuShares of type int64");
+    fits(
+        r#"{"Ulimits":[{"Name":3}]}"#,
+        "number into Go struct field Ulimit.Resources.Ulimits.Name of type string",
+    );
+    fits(r#"{"Privileged":"x"}"#, "string into Go struct field HostConfig.Privileged of type bool");
+    fits("[]", "array into Go value of type HostConfig");
 }
 
 #[test]

@@ -14,7 +14,7 @@ pub enum Error {
         /// The Go type that was wanted: `int64`, `[]string`, …
         wanted: String,
         /// The struct that holds the field directly; empty when the value is the whole text.
-        owner: &'static str,
+        owner: String,
         /// The path of the field from the root, in the order from the inside to the outside.
         path: Vec<String>,
     },
@@ -26,14 +26,44 @@ pub enum Error {
 
 impl Error {
     /// Adds the field that the value was read for.
-    pub(super) fn inside(mut self, name: &'static str, field: &str) -> Self {
+    pub(super) fn inside(mut self, name: &str, field: &str) -> Self {
         if let Self::Type { owner, path, .. } = &mut self {
             if owner.is_empty() {
-                *owner = name;
+                name.clone_into(owner);
             }
             path.push(field.to_owned());
         }
         self
+    }
+}
+
+impl Error {
+    /// Tells the error as Go does where the struct `name` is embedded in the struct `outer`: fields that stand in
+    /// `name` directly count as fields of `outer`, and the path shows both.
+    #[must_use]
+    pub fn embedded(mut self, name: &str, outer: &str) -> Self {
+        if let Self::Type { owner, path, .. } = &mut self {
+            if path.is_empty() {
+                return self;
+            }
+            if owner == name {
+                outer.clone_into(owner);
+            }
+            path.push(name.to_owned());
+        }
+        self
+    }
+
+    /// Reads a type error back from its text. Serde hands errors of hand-written readers on as text only.
+    fn from_text(text: &str) -> Option<Self> {
+        let (found, rest) = text.strip_prefix("json: cannot unmarshal ")?.split_once(" into Go ")?;
+        let (place, wanted) = rest.split_once("of type ")?;
+        let (owner, path) = match place.trim_end().strip_prefix("struct field ") {
+            Some(field) => field.split_once('.')?,
+            None => ("", ""),
+        };
+        let path = path.split('.').rev().filter(|field| !field.is_empty()).map(str::to_owned).collect();
+        Some(Self::Type { found: found.to_owned(), wanted: wanted.to_owned(), owner: owner.to_owned(), path })
     }
 }
 
@@ -60,6 +90,7 @@ impl std::error::Error for Error {}
 
 impl serde::de::Error for Error {
     fn custom<T: fmt::Display>(message: T) -> Self {
-        Self::Custom(message.to_string())
+        let text = message.to_string();
+        Self::from_text(&text).unwrap_or(Self::Custom(text))
     }
 }

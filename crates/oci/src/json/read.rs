@@ -17,7 +17,7 @@ impl Node {
             }
             other => other.kind().to_owned(),
         };
-        Error::Type { found, wanted: wanted.to_owned(), owner: "", path: Vec::new() }
+        Error::Type { found, wanted: wanted.to_owned(), owner: String::new(), path: Vec::new() }
     }
 
     fn signed(&self, bits: u32, wanted: &str) -> Result<i64, Error> {
