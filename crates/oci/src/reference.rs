@@ -64,7 +64,10 @@ impl Reference {
         let (name, tag, digest) = split(text);
         let (domain, remainder) = split_domain(name);
         if remainder.bytes().any(|b| b.is_ascii_uppercase()) && is_path(&remainder.to_ascii_lowercase()) {
-            return Err(InvalidReference::Uppercase(remainder.to_owned()));
+            // Docker names the path as it completes it.
+            let official = domain == DEFAULT_DOMAIN && !remainder.contains('/');
+            let path = if official { format!("{OFFICIAL}{remainder}") } else { remainder.to_owned() };
+            return Err(InvalidReference::Uppercase(path));
         }
         if !is_domain(domain) || !is_path(remainder) {
             return Err(InvalidReference::Format);

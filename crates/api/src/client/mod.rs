@@ -288,6 +288,7 @@ impl Client {
         query: &Query,
         body: RequestBody,
     ) -> Result<Request<RequestBody>, Error> {
+        let path = path.trim_end_matches('/');
         let uri = format!("{}/v{}{path}{}", self.base(), self.version(), query.as_str());
         bare(method, &uri, body)
     }

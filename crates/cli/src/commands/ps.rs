@@ -116,6 +116,9 @@ fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
         limit,
         filters: options.filters.clone(),
     };
+    // A template that does not fit is an error also where there is nothing to list.
+    let sample: Rc<dyn Row> = Rc::new(Listed { container: Summary::default(), now: 0, cut: true });
+    format.render(HEADERS, &[sample])?;
     context.block_on(async {
         let client = context.client().await?;
         let containers = client.containers(&list).await?;

@@ -72,10 +72,7 @@ fn check_output(path: &str) -> Result<Option<PathBuf>, Failure> {
         })?;
     }
     if fs::metadata(path).is_ok_and(|metadata| metadata.is_dir()) {
-        return Err(refused(format!(
-            "invalid output path: {:?} must be a regular file",
-            path.display().to_string()
-        )));
+        return Err(refused("cannot write to a directory".to_owned()));
     }
     Ok(Some(path.to_owned()))
 }

@@ -106,7 +106,7 @@ fn warn(context: &Context, request: &CreateRequest) {
 fn check_platform(platform: &str) -> Result<(), Failure> {
     berth_oci::Platform::parse(platform)
         .map(|_| ())
-        .map_err(|error| Failure::new(format!("error parsing specified platform: {error}: invalid argument")))
+        .map_err(|error| Failure::new(format!("error parsing specified platform: {error}")))
 }
 
 /// The file that takes the id; gone again if there is no id to take.

@@ -119,7 +119,7 @@ fn index(value: &Value, key: &Value) -> Result<Value, String> {
         (Value::Map(map), key) => Ok(map.get(text_of(key)?).cloned().unwrap_or(Value::Nil)),
         (Value::List(list), key) => {
             let at = number_of(key)?;
-            list.get(at).cloned().ok_or_else(|| format!("reflect: slice index out of range: {at}"))
+            list.get(at).cloned().ok_or_else(|| format!("index out of range: {at}"))
         }
         (Value::Text(text), key) => {
             let at = number_of(key)?;

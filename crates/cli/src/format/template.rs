@@ -54,6 +54,7 @@ impl Template {
             }
             error => TemplateError(format!("template: :1: {error}")),
         };
+        check_blocks(source)?;
         let (body, defines) = Parser::new(source, "{{", "}}").and_then(Parser::parse).map_err(failed)?;
         check_functions(&body)?;
         for define in &defines {
@@ -406,6 +407,52 @@ fn int(index: usize) -> Value {
     Value::Int(i64::try_from(index).unwrap_or(i64::MAX))
 }
 
+/// Refuses blocks that are not closed and ends of blocks that were not opened: the parser takes either for the end.
+fn check_blocks(source: &str) -> Result<(), TemplateError> {
+    let mut depth = 0_usize;
+    let mut rest = source;
+    let mut line = 1;
+    while let Some(start) = rest.find("{{") {
+        line += rest[..start].matches('\n').count();
+        rest = &rest[start + 2..];
+        let action = rest.strip_prefix("- ").unwrap_or(rest).trim_start();
+        let word = action.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
+        match word {
+            "if" | "range" | "with" | "define" | "block" => depth += 1,
+            "end" | "else" if depth == 0 => {
+                return Err(TemplateError(format!("template: :{line}: unexpected {{{{{word}}}}}")));
+            }
+            "end" => depth -= 1,
+            _ => {}
+        }
+        let Some(end) = end_of_action(rest) else { return Ok(()) };
+        line += rest[..end].matches('\n').count();
+        rest = &rest[end..];
+    }
+    if depth == 0 { Ok(()) } else { Err(TemplateError(format!("template: :{line}: unexpected EOF"))) }
+}
+
+/// Where the action ends, its quoted texts left out of account; `None` if it does not.
+fn end_of_action(text: &str) -> Option<usize> {
+    let mut quote = None;
+    let mut escaped = false;
+    for (at, character) in text.char_indices() {
+        match (quote, character) {
+            (Some(open), _) if character == open && !escaped => quote = None,
+            (Some('"' | '\''), '\\') if !escaped => {
+                escaped = true;
+                continue;
+            }
+            (Some(_), _) => {}
+            (None, '"' | '`' | '\'') => quote = Some(character),
+            (None, '}') if text[at..].starts_with("}}") => return Some(at + 2),
+            (None, _) => {}
+        }
+        escaped = false;
+    }
+    None
+}
+
 /// Refuses names of functions that do not exist, before anything is printed, as Go does.
 fn check_functions(list: &ListNode) -> Result<(), TemplateError> {
     for node in &list.nodes {
@@ -503,5 +550,8 @@ mod tests {
         );
         check("{{foo}}", r#"template: :1: function "foo" not defined"#);
         check("{{.Name", "template: :1: unclosed action");
+        check("{{if .On}}", "template: :1: unexpected EOF");
+        check("{{end}}", "template: :1: unexpected {{end}}");
+        check("{{if .On}}{{\"{{end}}\"}}{{end}}\n{{else}}", "template: :2: unexpected {{else}}");
     }
 }

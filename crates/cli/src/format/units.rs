@@ -50,20 +50,22 @@ pub(crate) fn general(value: f64, digits: usize) -> String {
 /// Reads `64m`, `1.5GiB`, `100`: powers of 1024, as `--memory` does.
 pub(crate) fn parse_bytes(text: &str) -> Result<i64, String> {
     let invalid = || format!("invalid size: '{text}'");
-    let split = text.rfind(|c: char| c.is_ascii_digit() || c == '.').ok_or_else(invalid)? + 1;
-    let (number, suffix) = text.split_at(split);
-    // A blank may stand between the two; the last of several belongs to neither.
-    let suffix = suffix.strip_prefix(' ').unwrap_or(suffix);
-    let size: f64 = if number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.' || byte == b'-') {
-        number.parse().map_err(|_| invalid())?
-    } else {
-        return Err(invalid());
-    };
+    let last = text.rfind(|c: char| c.is_ascii_digit() || c == '.' || c == ' ').ok_or_else(invalid)?;
+    let (number, suffix) = text.split_at(last + 1);
+    // One blank may stand between the two.
+    let number = number.strip_suffix(' ').unwrap_or(number);
+    let plain = number.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
+    let size: f64 = number.parse().ok().filter(|_| plain).ok_or_else(|| {
+        format!("strconv.ParseFloat: parsing {}: invalid syntax", crate::flags::quote(number))
+    })?;
     if size < 0.0 {
         return Err(invalid());
     }
+    let bad = |suffix: &str| Err(format!("invalid suffix: '{suffix}'"));
+    if suffix.len() > 3 {
+        return bad(suffix);
+    }
     let suffix = suffix.to_ascii_lowercase();
-    let invalid_suffix = || format!("invalid suffix: '{suffix}'");
     let power = match suffix.strip_suffix("ib").or(suffix.strip_suffix('b')).unwrap_or(&suffix) {
         "" if suffix != "ib" => 0,
         "k" => 1,
@@ -71,10 +73,9 @@ pub(crate) fn parse_bytes(text: &str) -> Result<i64, String> {
         "g" => 3,
         "t" => 4,
         "p" => 5,
-        _ => return Err(invalid_suffix()),
+        _ => return bad(&suffix),
     };
-    let scale = 1024.0_f64.powi(power);
-    Ok((size * scale) as i64)
+    Ok((size * 1024.0_f64.powi(power)) as i64)
 }
 
 /// "About an hour": how long `seconds` are to a reader.
@@ -135,7 +136,7 @@ mod tests {
         check("", Err("invalid size: ''"));
         check("-1", Err("invalid size: '-1'"));
         check("1x", Err("invalid suffix: 'x'"));
-        check("1.2.3", Err("invalid size: '1.2.3'"));
+        check("1.2.3", Err("strconv.ParseFloat: parsing \"1.2.3\": invalid syntax"));
     }
 
     #[test]

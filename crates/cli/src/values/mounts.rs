@@ -31,13 +31,11 @@ fn switch(mount: &mut Mount, field: &str) -> Result<(), String> {
     match field.to_lowercase().as_str() {
         "readonly" | "ro" => mount.read_only = true,
         "volume-nocopy" => mount.volume_options.get_or_insert_default().no_copy = true,
-        "bind-nonrecursive" => return Err(NON_RECURSIVE.to_owned()),
+        "bind-nonrecursive" => mount.bind_options.get_or_insert_default().non_recursive = true,
         _ => return Err(format!("invalid field '{field}' must be a key=value pair")),
     }
     Ok(())
 }
-
-const NON_RECURSIVE: &str = "bind-nonrecursive is deprecated, use bind-recursive=disabled instead";
 
 fn set(mount: &mut Mount, key: &str, value: &str, field: &str) -> Result<(), String> {
     let invalid = || format!("invalid value for {key}: {value}");
@@ -47,7 +45,6 @@ fn set(mount: &mut Mount, key: &str, value: &str, field: &str) -> Result<(), Str
         "target" | "dst" | "destination" => value.clone_into(&mut mount.target),
         "readonly" | "ro" => mount.read_only = parse_bool(value).map_err(|_| invalid())?,
         "consistency" => mount.consistency = value.to_lowercase(),
-        "bind-nonrecursive" => return Err(NON_RECURSIVE.to_owned()),
         "image-subpath" => {
             value.clone_into(&mut mount.image_options.get_or_insert_with(ImageOptions::default).subpath);
         }
@@ -81,6 +78,10 @@ fn source(value: &str) -> String {
 fn set_bind(options: &mut BindOptions, key: &str, value: &str, field: &str) -> Result<(), String> {
     match (key, value) {
         ("bind-propagation", value) => options.propagation = value.to_lowercase(),
+        ("bind-nonrecursive", value) => {
+            options.non_recursive =
+                parse_bool(value).map_err(|_| format!("invalid value for {key}: {value}"))?;
+        }
         ("bind-recursive", "enabled") => {}
         ("bind-recursive", "disabled") => options.non_recursive = true,
         ("bind-recursive", "writable") => options.read_only_non_recursive = true,

@@ -70,13 +70,14 @@ pub(crate) fn parse_published(specs: &[String]) -> Result<(PortSet, PortMap), St
 
 /// `[address:][host port or range:]port or range[/protocol]`.
 fn parse_spec(spec: &str) -> Result<Vec<(String, PortBinding)>, String> {
-    let (rest, protocol) = match spec.rsplit_once('/') {
-        Some((rest, protocol)) => (rest, protocol),
-        None => (spec, "tcp"),
+    let (rest, protocol) = match spec.split_once('/') {
+        Some((rest, protocol)) => (rest, protocol.split('/').next().unwrap_or_default()),
+        None => (spec, ""),
     };
+    let protocol = if protocol.is_empty() { "tcp" } else { protocol };
     let (address, host, container) = split(rest);
     if container.is_empty() {
-        return Err(format!("no port specified: {rest}<empty>"));
+        return Err(format!("no port specified: {spec}<empty>"));
     }
     let address = parse_address(address)?;
     let ports = PortRange::parse(container).map_err(|_| format!("invalid containerPort: {container}"))?;
@@ -121,9 +122,16 @@ fn split(spec: &str) -> (&str, &str, &str) {
 
 fn parse_address(text: &str) -> Result<String, String> {
     let bare = match text.strip_prefix('[') {
-        Some(inner) => {
-            inner.strip_suffix(']').ok_or_else(|| format!("invalid IP address {text}: missing ']'"))?
-        }
+        Some(inner) => match inner.split_once(']') {
+            Some((bare, "")) => bare,
+            // In the words of Go, which looks for a host and a port in what is left.
+            Some(_) => {
+                return Err(format!("invalid IP address {text}: address {text}:: too many colons in address"));
+            }
+            None => {
+                return Err(format!("invalid IP address {text}: address {text}:: missing ']' in address"));
+            }
+        },
         None => text,
     };
     let zone_less = bare.split('%').next().unwrap_or_default();
@@ -214,7 +222,7 @@ mod tests {
             "invalid ranges specified for container and host Ports: 80-82 and 8000-8001",
         );
         check("90-80:90-80", "invalid containerPort: 90-80");
-        check("published=80", "no port specified: 80:<empty>");
+        check("published=80", "no port specified: 80:/tcp<empty>");
         check("=x", "invalid publish opts format (should be name=value but got '=x')");
     }
 
