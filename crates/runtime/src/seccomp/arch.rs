@@ -74,8 +74,9 @@ impl Arch {
         if matches!(self, Self::X32) { X32_BIT } else { 0 }
     }
 
-    /// Are the arguments of a call 32 bits wide? The kernel then shows them with the upper half clear.
+    /// Are the arguments of a call 32 bits wide? Then only their lower half is looked at: the upper one is clear, but
+    /// for x32, where a program can put anything there and the kernel does not care either.
     pub(super) const fn is_32_bit(self) -> bool {
-        matches!(self, Self::X86 | Self::Arm)
+        matches!(self, Self::X86 | Self::X32 | Self::Arm)
     }
 }

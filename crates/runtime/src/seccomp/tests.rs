@@ -111,6 +111,11 @@ impl<'a> Reading<'a> {
             (listed || *arch == self.native) && arch.audit() == call.audit && (*arch == Arch::X32) == x32
         });
         let Some(arch) = arch else { return KILL_THREAD };
+        let mut call = *call;
+        if arch.is_32_bit() {
+            call.arguments = call.arguments.map(|argument| u64::from(argument as u32));
+        }
+        let call = &call;
         let number = call.number - arch.base();
         let default = value(profile.default_action, profile.default_errno_ret);
         let mut conditional = None;
@@ -200,10 +205,7 @@ fn check(profile: &LinuxSeccomp, native: Arch) -> Program {
             let step = (values.len() / wanted).max(1);
             for (turn, &first) in values.iter().enumerate().skip(number as usize % step).step_by(step) {
                 let other = values[(turn * 7 + number as usize) % values.len()];
-                let mut arguments = [first, other, first ^ other, other, first, other];
-                if arch.is_32_bit() {
-                    arguments = arguments.map(|argument| u64::from(argument as u32));
-                }
+                let arguments = [first, other, first ^ other, other, first, other];
                 let call = Call { audit: arch.audit(), number, arguments };
                 assert_eq!(run(&program, &call), reading.evaluate(&call), "{call:x?}");
             }
