@@ -217,12 +217,12 @@ async fn descriptors_are_held_until_the_end() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_of_the_shim_is_in_the_container() {
     let host = Host::new();
-    let script = "ls /proc/self/fd | wc -l; grep -E '^Sig(Blk|Ign)' /proc/self/status";
-    let (status, said) = host.run(host.container("a", &shell(script))).await;
-    assert_eq!(status.code, 0);
+    // Without a shell, which has habits of its own.
+    let (_, said) = host.run(host.container("a", &["ls", "/proc/self/fd"])).await;
+    // The last is what `ls` reads the directory by.
+    assert_eq!(String::from_utf8(said.stdout).unwrap(), "0\n1\n2\n3\n");
+    let (_, said) = host.run(host.container("b", &["grep", "^Sig[BI]", "/proc/self/status"])).await;
     let text = String::from_utf8(said.stdout).unwrap();
-    // 0, 1, 2, and the one that `ls` reads the directory by.
-    assert!(text.starts_with("4\n"), "{text}");
     assert!(text.contains("SigBlk:\t0000000000000000\n"), "{text}");
     if host.runtime() == Runtime::Linked {
         assert!(text.contains("SigIgn:\t0000000000000000\n"), "{text}");

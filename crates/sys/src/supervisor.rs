@@ -31,14 +31,16 @@ pub fn watch_signals(watched: &[i32]) -> io::Result<OwnedFd> {
     owned(fd)
 }
 
-/// Gives the two signals that the C library keeps for itself their default effect. `posix_spawn` leaves them ignored in
-/// what it starts, and a container would inherit that.
-pub fn reset_library_signals() {
-    for signal in [32, 33] {
+/// Gives every signal its default effect, but those by which the standard library notices a stack overflow.
+///
+/// What is ignored stays so in whatever is executed later: what our own starter ignored (`nohup`), and what `posix_spawn`
+/// leaves ignored, the two signals that the C library keeps for itself and refuses to change.
+pub fn reset_signals() {
+    for signal in (1..=64).filter(|&signal| signal != libc::SIGSEGV && signal != libc::SIGBUS) {
         // The kernel's own structure: handler, flags, restorer, mask. All nought is the default effect.
         let action = [0_u64; 4];
         let old = std::ptr::null_mut::<u64>();
-        // SAFETY: the library refuses these numbers, the kernel takes them; it reads four words and writes nothing.
+        // SAFETY: the kernel reads four words and writes nothing; it refuses SIGKILL and SIGSTOP, no harm done.
         unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, action.as_ptr(), old, 8) };
     }
 }

@@ -120,14 +120,17 @@ impl Handle {
         }
     }
 
-    /// To be told how an exec ends; to be called before it is asked for.
-    pub(super) fn expect_exec(&self, id: &str) -> oneshot::Receiver<ExitStatus> {
+    /// To be told how an exec ends; to be called before it is asked for. None if one of that id runs.
+    pub(super) fn expect_exec(&self, id: &str) -> Option<oneshot::Receiver<ExitStatus>> {
         let (sender, exit) = oneshot::channel();
         let mut waiting = self.shared.waiting();
+        if waiting.execs.contains_key(id) {
+            return None;
+        }
         if !waiting.closed {
             waiting.execs.insert(id.to_owned(), sender);
         }
-        exit
+        Some(exit)
     }
 
     /// The exec did not come to be.

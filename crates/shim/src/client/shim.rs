@@ -134,7 +134,9 @@ impl Shim {
     pub async fn exec(&self, exec: ExecStart) -> Result<ExecStarted, StartError> {
         let ExecStart { id, process, attach } = exec;
         let (attach, socket) = attach.map(Attach::into_request).unzip();
-        let exit = self.handle.expect_exec(&id);
+        let Some(exit) = self.handle.expect_exec(&id) else {
+            return Err(StartError::Runtime { code: 128, message: format!("exec {id} already runs") });
+        };
         let request = Request::Exec(Box::new(ExecRequest { id: id.clone(), process, attach }));
         let error = match self.handle.ask(&request, socket.into_iter().collect()).await {
             Ok(Answer::ExecStarted { pid }) => return Ok(ExecStarted { pid, exit }),

@@ -92,14 +92,16 @@ impl Rotation {
             _ => return false,
         }
         let number = self.compressor.take().map_or(0, |compressor| compressor.number);
-        let done = success
-            && number < self.files
-            && rustix::fs::rename(self.half(), self.numbered(number, true)).is_ok()
-            && rustix::fs::unlink(self.numbered(number, false)).is_ok();
-        if done {
-            self.start_compressor();
-        } else {
+        let is_kept = success && number < self.files;
+        if !is_kept || rustix::fs::rename(self.half(), self.numbered(number, true)).is_err() {
             let _ = fs::remove_file(self.half());
+        } else if rustix::fs::unlink(self.numbered(number, false)).is_err() {
+            // It would only be compressed again.
+            return true;
+        }
+        // One that failed would fail again; the next rotation tries.
+        if success {
+            self.start_compressor();
         }
         true
     }

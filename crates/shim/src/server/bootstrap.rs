@@ -77,8 +77,8 @@ fn settle() -> io::Result<OwnedFd> {
     // Older kernels lack it; then what the engine leaked stays open.
     let _ = supervisor::close_inherited();
     supervisor::return_large_blocks();
-    supervisor::reset_library_signals();
     let signals = supervisor::watch_signals(&[rustix::process::Signal::CHILD.as_raw()])?;
+    supervisor::reset_signals();
     // Fails only for a leader of a process group, which we are not unless somebody tries us out by hand.
     let _ = rustix::process::setsid();
     rustix::process::chdir("/")?;

@@ -41,11 +41,6 @@ impl Group {
         self.cgroup.as_ref()
     }
 
-    /// For the runtime.
-    pub(super) fn cgroup(&self) -> Option<&Cgroup> {
-        self.cgroup.as_ref()
-    }
-
     /// Its path; empty without one.
     pub(super) fn path(&self) -> String {
         self.cgroup.as_ref().map(Cgroup::path).unwrap_or_default()

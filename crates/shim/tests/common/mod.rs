@@ -21,7 +21,11 @@ use tokio::net::UnixStream;
 /// Longer than anything takes: a test that waits for it has failed.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-const SHIM: &str = env!("CARGO_BIN_EXE_berth-shim");
+/// The binary under test: beside the tests' directory, or beside that of an example.
+fn shim() -> PathBuf {
+    let built = option_env!("CARGO_BIN_EXE_berth-shim").map(PathBuf::from);
+    built.unwrap_or_else(|| std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("berth-shim"))
+}
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -62,14 +66,14 @@ impl Host {
         }
         fs::create_dir(dir.path().join("shim")).unwrap();
         fs::create_dir(dir.path().join("containers")).unwrap();
-        let launcher = Launcher::of(Path::new(SHIM)).unwrap();
+        let launcher = Launcher::of(&shim()).unwrap();
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         Host { dir, launcher, cgroup: format!("/shim-test-{}-{number}", std::process::id()) }
     }
 
     /// Takes over what another process has made.
     pub fn at(dir: &str, cgroup: &str) -> Host {
-        let launcher = Launcher::of(Path::new(SHIM)).unwrap();
+        let launcher = Launcher::of(&shim()).unwrap();
         Host { dir: Place(dir.into()), launcher, cgroup: cgroup.to_owned() }
     }
 
