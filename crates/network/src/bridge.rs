@@ -128,6 +128,7 @@ pub(crate) fn ensure(
         address: v4.address,
         gateway: config.default_gateway.unwrap_or(v4.address),
         ipv6: v6.map(|subnet| (subnet.masked(), subnet.address)),
+        gateway_v6: v6.map(|subnet| config.default_gateway_v6.unwrap_or(subnet.address)),
         mtu,
     };
     Ok((bridge, changed))

@@ -1,19 +1,20 @@
-//! What nobody waits for, on one thread: cutting off dead containers, closing their namespaces in groups, and making
-//! blank namespaces ahead of need.
+//! What nobody waits for, on one thread: cutting off dead containers, closing their namespaces, and making blank
+//! namespaces ahead of need.
 //!
 //! ```text
-//! release ─► port cut off, learned addresses forgotten ─► addresses free again ─► namespace closed with others
+//! release ─► port cut off, learned addresses forgotten ─► addresses free again ─► namespace closed
 //! ```
 //!
-//! The kernel takes down namespaces one group at a time, for some ten milliseconds, and holds the lock that new links
-//! need meanwhile. So namespaces wait for each other here: until many are there, or nothing has happened for a while.
+//! The kernel takes a closed namespace down some time later. It holds the lock that new links need meanwhile: about a
+//! millisecond for each namespace, however many it takes down together, so there is nothing to be gained by waiting for
+//! more of them, and a longer stall to be lost.
 
 use std::{
     net::IpAddr,
     os::fd::OwnedFd,
     sync::{
         Arc, Mutex, PoisonError,
-        mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel},
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
     thread::{self, JoinHandle},
     time::Duration,
@@ -23,10 +24,9 @@ use crate::{Error, conntrack, ipam::Ipam, netlink::Socket, rtnl, sandbox::Blank}
 
 /// Blank namespaces that are kept ready. Each takes some 200 KB of the kernel's memory.
 const BLANKS: usize = 4;
-/// Dead namespaces that are waited for.
-const GROUP: usize = 32;
-/// Quiet time after which fewer are closed too.
-const QUIET: Duration = Duration::from_millis(200);
+/// Quiet time after which blank namespaces are made: not while a container starts, which needs the same locks of the
+/// kernel.
+const QUIET: Duration = Duration::from_millis(2);
 
 /// Something to be done some time.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ pub(crate) enum Task {
     Dead(Dead),
     /// A namespace is to be closed.
     Close(OwnedFd),
-    /// A blank namespace was taken.
+    /// Blank namespaces were taken.
     Refill,
 }
 
@@ -47,6 +47,7 @@ pub(crate) struct Dead {
     pub(crate) addresses: Vec<IpAddr>,
     /// It had published ports: there may be connections to it.
     pub(crate) published: bool,
+    /// Closed when the rest is done.
     pub(crate) netns: Option<OwnedFd>,
 }
 
@@ -69,8 +70,7 @@ impl Janitor {
     pub(crate) fn start() -> Result<Janitor, Error> {
         let shared = Arc::new(Shared::default());
         let (tasks, waiting) = channel();
-        let worker =
-            Worker { shared: Arc::clone(&shared), socket: None, conntrack: None, closing: Vec::new() };
+        let worker = Worker { shared: Arc::clone(&shared), socket: None, conntrack: None };
         let thread = thread::Builder::new()
             .name("network".to_owned())
             .stack_size(256 * 1024)
@@ -91,10 +91,9 @@ impl Janitor {
         }
     }
 
-    /// A blank namespace: one that is ready, or a new one.
+    /// A blank namespace: one that is ready, or a new one. The caller leaves a [`Task::Refill`] when it is done.
     pub(crate) fn blank(&self) -> Result<Blank, Error> {
         let ready = self.shared.blanks.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        self.leave(Task::Refill);
         ready.map_or_else(Blank::create, Ok)
     }
 }
@@ -112,7 +111,6 @@ struct Worker {
     shared: Arc<Shared>,
     socket: Option<Socket>,
     conntrack: Option<Socket>,
-    closing: Vec<OwnedFd>,
 }
 
 impl Worker {
@@ -120,19 +118,13 @@ impl Worker {
         let mut refill = false;
         loop {
             let first = if refill {
-                waiting.try_recv().map_err(|error| match error {
-                    TryRecvError::Empty => RecvTimeoutError::Timeout,
-                    TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
-                })
-            } else if self.closing.is_empty() {
-                waiting.recv().map_err(|_| RecvTimeoutError::Disconnected)
-            } else {
                 waiting.recv_timeout(QUIET)
+            } else {
+                waiting.recv().map_err(|_| RecvTimeoutError::Disconnected)
             };
             match first {
                 Ok(first) => refill |= self.work(std::iter::once(first).chain(waiting.try_iter())),
-                Err(RecvTimeoutError::Timeout) if refill => refill = self.refill(),
-                Err(RecvTimeoutError::Timeout) => self.closing.clear(),
+                Err(RecvTimeoutError::Timeout) => refill = self.refill(),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
@@ -145,15 +137,12 @@ impl Worker {
         for task in tasks {
             match task {
                 Task::Dead(container) => dead.push(container),
-                Task::Close(netns) => self.closing.push(netns),
+                Task::Close(netns) => drop(netns),
                 Task::Refill => refill = true,
             }
         }
         if !dead.is_empty() {
             self.bury(dead);
-        }
-        if self.closing.len() >= GROUP {
-            self.closing.clear();
         }
         refill
     }
@@ -169,14 +158,14 @@ impl Worker {
         for container in dead.iter().filter(|container| container.published) {
             self.forget_connections(&container.addresses);
         }
-        let mut ipam = self.shared.ipam.lock().unwrap_or_else(PoisonError::into_inner);
-        for address in dead.iter().flat_map(|container| &container.addresses) {
-            if let Some(ipam) = ipam.as_mut() {
+        if let Some(ipam) = self.shared.ipam.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            for address in dead.iter().flat_map(|container| &container.addresses) {
                 ipam.give_back(*address);
             }
         }
-        drop(ipam);
-        self.closing.extend(dead.into_iter().filter_map(|container| container.netns));
+        for container in dead {
+            drop(container.netns);
+        }
     }
 
     fn cut(&mut self, ports: &[u32]) -> Result<(), Error> {

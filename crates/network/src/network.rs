@@ -38,6 +38,8 @@ pub struct Bridge {
     pub gateway: Ipv4Addr,
     /// Its IPv6 subnet and address.
     pub ipv6: Option<(Subnet6, Ipv6Addr)>,
+    /// The IPv6 default route of containers.
+    pub gateway_v6: Option<Ipv6Addr>,
     /// MTU of containers.
     pub mtu: u32,
 }
@@ -97,7 +99,9 @@ impl Network {
     /// `PortAllocated`, `PortBind`, `NoIpv6`, `AddressInUse`, `AddressOutside`, `NoFreeAddress`, `InvalidRequest`,
     /// `Disabled`, `Kernel`.
     pub fn start(&self, request: Request<'_>) -> Result<Started, Error> {
-        self.live()?.start(&request, &self.janitor)
+        let started = self.live()?.start(&request, &self.janitor);
+        self.janitor.leave(Task::Refill);
+        started
     }
 
     /// A namespace with nothing but its loopback interface, up: `--net none`. Also with `--bridge none`.
@@ -105,13 +109,15 @@ impl Network {
     /// # Errors
     /// `Kernel`.
     pub fn sandbox_none(&self) -> Result<OwnedFd, Error> {
-        Ok(self.janitor.blank()?.into_netns())
+        let blank = self.janitor.blank();
+        self.janitor.leave(Task::Refill);
+        Ok(blank?.into_netns())
     }
 
     /// Gives back a container's address and ports: when it returns, the ports can be published again.
     ///
-    /// To be called when the container's processes are dead. Waits for nothing but the rule change; the link goes with
-    /// its namespace, whose descriptor is best handed over here: see [`Network::discard`].
+    /// To be called when the container's processes are dead. Waits for nothing but the rule change. The link goes with
+    /// its namespace, whose descriptor is best handed over here: it is closed when the container is cut off.
     pub fn release(&self, endpoint: &Endpoint, netns: Option<OwnedFd>) {
         match &self.live {
             Some(live) => live.release(endpoint, netns, &self.janitor),
@@ -119,8 +125,7 @@ impl Network {
         }
     }
 
-    /// Closes a namespace's descriptor later, together with others: the kernel takes as long for one as for many, and
-    /// starts of other containers wait for it meanwhile.
+    /// Closes a namespace's descriptor on a thread of its own: the last one to be closed may take a while.
     pub fn discard(&self, netns: OwnedFd) {
         self.janitor.leave(Task::Close(netns));
     }

@@ -1,4 +1,5 @@
 //! The bridge, its addresses and its containers' lives.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Published ports, with real traffic from everywhere.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

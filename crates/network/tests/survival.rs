@@ -1,4 +1,5 @@
 //! What outlives the engine, and what is repaired.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

@@ -317,7 +317,7 @@ impl Addresses<'_> {
             gateway: bridge.gateway,
             ipv6,
             prefix_len_v6: subnet6.map_or(0, |(subnet, _)| subnet.prefix_len),
-            gateway_v6: subnet6.map(|(_, address)| address),
+            gateway_v6: bridge.gateway_v6.filter(|_| ipv6.is_some()),
             ports: Vec::new(),
         })
     }

@@ -27,12 +27,16 @@ impl Live {
         for container in containers {
             let mut endpoint = container.endpoint.clone();
             let id = endpoint.container_id.clone();
-            let addresses = ipam.take_v4(Some(endpoint.ipv4)).and(ipam.take_v6(endpoint.ipv6).map(|_| ()));
-            let plugged = addresses.and_then(|()| self.check_link(&mut endpoint, container, &links, &bridge));
+            let plugged = ipam
+                .take_v4(Some(endpoint.ipv4))
+                .and_then(|_| self.check_link(&mut endpoint, container, &links, &bridge));
             match plugged {
                 Ok(repaired) => {
                     if repaired {
                         adopted.repaired.push(id.clone());
+                    }
+                    if endpoint.ipv6.is_some() && ipam.take_v6(endpoint.ipv6).is_err() {
+                        tracing::warn!(container.id = %id, "its IPv6 address does not belong to the bridge any more");
                     }
                     self.ports.adopt(&endpoint.ports);
                     known.insert(id, endpoint);
@@ -152,8 +156,8 @@ fn new_ipam(config: &NetworkConfig, bridge: &Bridge) -> Ipam {
     let ipam = Ipam::new(&bridge.name, bridge.subnet, range, &[bridge.address, bridge.gateway]);
     match bridge.ipv6 {
         Some((subnet, address)) => {
-            let gateway = config.default_gateway_v6.unwrap_or(address);
-            ipam.with_ipv6(subnet, &[address, gateway])
+            let reserved: Vec<_> = std::iter::once(address).chain(bridge.gateway_v6).collect();
+            ipam.with_ipv6(subnet, &reserved)
         }
         None => ipam,
     }
