@@ -192,37 +192,37 @@ impl Layer {
 fn write(
     layers: &[Layer],
     target: BorrowedFd<'_>,
-    mut directories: BTreeMap<Vec<u8>, Stat>,
+    directories: BTreeMap<Vec<u8>, Stat>,
     links: &[(Vec<u8>, usize, Vec<u8>)],
 ) -> io::Result<()> {
-    // What is made on the way must not hide attributes itself.
-    let parents: BTreeSet<Vec<u8>> = directories
-        .keys()
-        .chain(links.iter().map(|(path, ..)| path))
-        .flat_map(|path| parents(path))
-        .collect();
+    let mut all: BTreeMap<Vec<u8>, Option<Stat>> =
+        directories.into_iter().map(|(path, stat)| (path, Some(stat))).collect();
+    // What is made on the way must not hide attributes itself; a directory that no layer has gets the usual ones.
+    let parents: BTreeSet<Vec<u8>> =
+        all.keys().chain(links.iter().map(|(path, ..)| path)).flat_map(|path| parents(path)).collect();
     for parent in parents {
-        if !directories.contains_key(&parent) {
+        if !all.contains_key(&parent) {
             let stat = match true_attributes(layers, &parent)? {
                 Some((stat, _)) => Some(stat),
                 None => topmost(layers, &parent)?,
             };
-            if let Some(stat) = stat {
-                directories.insert(parent, stat);
-            }
+            all.insert(parent, stat);
         }
     }
     // Sorted, so parents come first.
-    for path in directories.keys() {
+    for path in all.keys() {
         rustix::fs::mkdirat(target, path.as_slice(), Mode::from_raw_mode(0o700))?;
     }
     for (path, number, source) in links {
         let from = &layers[*number].diff;
         rustix::fs::linkat(from, source.as_slice(), target, path.as_slice(), AtFlags::empty())?;
     }
-    for (path, stat) in directories.iter().rev() {
+    for (path, stat) in all.iter().rev() {
         let dir = dir::open(target, path.as_slice())?;
-        copy_attributes(&dir, stat)?;
+        match stat {
+            Some(stat) => copy_attributes(&dir, stat)?,
+            None => rustix::fs::fchmod(&dir, Mode::from_raw_mode(0o755))?,
+        }
     }
     Ok(())
 }

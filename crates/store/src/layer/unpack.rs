@@ -280,7 +280,10 @@ impl<R: Read> Unpacker<'_, R> {
                 self.copy(&fd, path, segment.offset, segment.length, false)?;
             }
             is_first = false;
-            end = segment.offset + segment.length;
+            // A run of nothing at the end is how GNU tar says how long a file is that ends with a hole.
+            if segment.length > 0 {
+                end = segment.offset + segment.length;
+            }
         }
         if segments.is_empty() && !inline {
             self.recipe_segment(path, 0, 0, entry.size, true)?;
