@@ -183,10 +183,8 @@ impl Worker {
         if self.conntrack.is_none() {
             self.conntrack = Socket::netfilter(0).ok();
         }
-        for address in addresses {
-            if let (Some(socket), IpAddr::V4(address)) = (&mut self.conntrack, address) {
-                conntrack::forget_container(socket, *address);
-            }
+        if let Some(socket) = &mut self.conntrack {
+            addresses.iter().for_each(|address| conntrack::forget_container(socket, *address));
         }
     }
 

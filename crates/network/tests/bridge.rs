@@ -59,8 +59,12 @@ fn nothing_is_left_of_a_container_or_of_the_network() {
         let network = host.network();
         let container = Container::start(&network, "one", &["8080:80"]).serve(80);
         assert_eq!(container_links(), [container.endpoint().link.clone()]);
+        assert!(ask("127.0.0.1:8080").is_some());
+        // None where the kernel does not show them.
+        let tracked = || std::fs::read_to_string("/proc/thread-self/net/nf_conntrack").unwrap_or_default();
         container.die(&network);
         eventually("its link goes", || container_links().is_empty());
+        eventually("connections to it are forgotten", || !tracked().contains("src=172.17.0.2"));
         assert!(!nft("list table inet berth").contains("8080"));
         // Its address is the lowest again, and its port is free.
         eventually("its address is free", || {

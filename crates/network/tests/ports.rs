@@ -5,7 +5,7 @@ mod common;
 
 use std::{
     io::ErrorKind,
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpStream, UdpSocket},
     os::fd::AsFd,
 };
 
@@ -81,11 +81,7 @@ fn a_port_published_on_loopback_is_for_this_host_only() {
         let gateway = network.bridge().unwrap().address.to_string();
         assert_eq!(ask("127.0.0.1:8080"), says("web", &gateway));
         let to_loopback = || {
-            // A neighbour that sends packets for 127.0.0.1 to us.
-            ip("addr del 127.0.0.1/8 dev lo");
-            ip("route flush table local root 127.0.0.0/8");
-            ip(&format!("route add 127.0.0.0/8 via {HOST} dev eth0"));
-            std::fs::write("/proc/sys/net/ipv4/conf/all/route_localnet", "1").unwrap();
+            use_loopback_addresses_for(HOST);
             try_ask("127.0.0.1:8080")
         };
         let direct = format!("{}:80", web.ip());
@@ -106,22 +102,42 @@ fn a_port_published_on_loopback_is_for_this_host_only() {
     });
 }
 
+/// The bridge has `route_localnet`, so only our rules stop this.
 #[test]
 fn a_container_cannot_reach_the_hosts_loopback() {
-    on_host(|host| {
-        let network = host.network();
-        let evil = Container::start(&network, "evil", &[]);
-        let gateway = network.bridge().unwrap().address.to_string();
-        let listener = TcpListener::bind("127.0.0.1:9000").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        inside(evil.netns(), || {
-            ip("addr del 127.0.0.1/8 dev lo");
-            ip("route flush table local root 127.0.0.0/8");
-            ip(&format!("route add 127.0.0.0/8 via {gateway} dev eth0"));
-            assert_eq!(try_ask("127.0.0.1:9000"), None);
+    for bridged_frames_pass_the_firewall in ["0", "1"] {
+        on_host(|host| {
+            bridge_netfilter(bridged_frames_pass_the_firewall);
+            let network = host.network();
+            let evil = Container::start(&network, "evil", &[]);
+            let gateway = network.bridge().unwrap().address.to_string();
+            let _server = Server::tcp("host", 9000);
+            let datagrams = UdpSocket::bind("127.0.0.1:9001").unwrap();
+            datagrams.set_nonblocking(true).unwrap();
+            let spoofed = UdpSocket::bind("0.0.0.0:9002").unwrap();
+            spoofed.set_nonblocking(true).unwrap();
+            inside(evil.netns(), || {
+                use_loopback_addresses_for(&gateway);
+                assert_eq!(try_ask("127.0.0.1:9000"), None, "to the host's loopback");
+                let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+                socket.send_to(b"from a container", "127.0.0.1:9001").unwrap();
+                ip("addr add 127.0.0.99/32 dev eth0");
+                let socket = UdpSocket::bind("127.0.0.99:0").unwrap();
+                socket.send_to(b"as if from loopback", format!("{gateway}:9002")).unwrap();
+            });
+            assert_eq!(ask("127.0.0.1:9000"), says("host", "127.0.0.1"));
+            assert!(datagrams.recv(&mut [0; 64]).is_err());
+            assert!(spoofed.recv(&mut [0; 64]).is_err(), "from a loopback address");
         });
-        assert!(listener.accept().is_err(), "the bridge has route_localnet, so only our rule stops this");
-    });
+    }
+}
+
+/// Lets the namespace of the calling thread send packets for loopback addresses to a neighbour.
+fn use_loopback_addresses_for(neighbour: &str) {
+    ip("addr del 127.0.0.1/8 dev lo");
+    ip("route flush table local root 127.0.0.0/8");
+    ip(&format!("route add 127.0.0.0/8 via {neighbour} dev eth0"));
+    std::fs::write("/proc/sys/net/ipv4/conf/all/route_localnet", "1").unwrap();
 }
 
 #[test]

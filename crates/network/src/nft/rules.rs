@@ -1,37 +1,35 @@
 //! The text of our table, in code.
 //!
-//! The number of rules is constant; published ports are elements of maps. As `nft list table inet berth` shows it, with
-//! the parts for IPv6, which are alike, left out:
+//! The number of rules is constant; published ports are elements of maps. As `nft list table inet berth` shows it; the
+//! parts for IPv6, which are alike, are left out:
 //!
 //! ```text
-//! table inet berth {
-//!   map published     { type inet_proto . ipv4_addr . inet_service : ipv4_addr . inet_service }   # one host address
-//!   map published-any { type inet_proto . inet_service : ipv4_addr . inet_service }               # all of them
-//!   chain antispoof   { type filter hook prerouting priority -150
-//!     iifname "berth0" ip saddr & 255.0.0.0 == 127.0.0.0 drop      # loopback addresses are the host's own, though
-//!     iifname "berth0" ip daddr & 255.0.0.0 == 127.0.0.0 drop      # route_localnet lets replies to it pass
-//!   }
-//!   chain forward     { type filter hook forward priority 0
-//!     oifname "berth0" iifname != "berth0" jump inbound            # with icc=false also from the bridge itself
-//!   }
-//!   chain inbound     { ct state established,related accept; ct status dnat accept; drop }
-//!   chain prerouting  { type nat hook prerouting priority -100
-//!     ip daddr & 255.0.0.0 == 127.0.0.0 accept                     # published on loopback is for this host only
-//!     jump publish
-//!   }
-//!   chain output      { type nat hook output priority -100; jump publish }   # ::1 only where it can come back
-//!   chain publish     {
-//!     dnat ip to meta l4proto . ip daddr . th dport map @published
-//!     fib daddr type local dnat ip to meta l4proto . th dport map @published-any
-//!   }
-//!   chain postrouting { type nat hook postrouting priority 100
-//!     oifname "berth0" jump inward
-//!     oifname != "berth0" ip saddr & 255.255.0.0 == 172.17.0.0 masquerade
-//!   }
-//!   chain inward      {
-//!     ip saddr & 255.0.0.0 == 127.0.0.0 masquerade                 # from the host's loopback
-//!     ip saddr & 255.255.0.0 == 172.17.0.0 ct status dnat masquerade   # from a container through the host's address
-//!   }
+//! map published     { type inet_proto . ipv4_addr . inet_service : ipv4_addr . inet_service }   # one host address
+//! map published-any { type inet_proto . inet_service : ipv4_addr . inet_service }               # all of them
+//! chain antispoof   { type filter hook prerouting priority mangle
+//!   iifname "berth0" ip saddr 127.0.0.0/8 drop            # route_localnet lets replies to the host's loopback in;
+//!   iifname "berth0" ip daddr 127.0.0.0/8 drop            # here they still have the bridge's address
+//! }
+//! chain forward     { type filter hook forward priority filter
+//!   oifname "berth0" iifname != "berth0" jump inbound     # with icc off also from the bridge itself
+//! }
+//! chain inbound     { ct state established,related accept; ct status dnat accept; drop }
+//! chain prerouting  { type nat hook prerouting priority dstnat
+//!   ip daddr 127.0.0.0/8 accept                           # published on loopback is for this host only
+//!   jump publish
+//! }
+//! chain output      { type nat hook output priority -100; jump publish }   # ::1 only where replies can come back
+//! chain publish     {
+//!   dnat ip to meta l4proto . ip daddr . th dport map @published
+//!   meta nfproto ipv4 fib daddr type local dnat ip to meta l4proto . th dport map @published-any
+//! }
+//! chain postrouting { type nat hook postrouting priority srcnat
+//!   oifname "berth0" jump inward
+//!   oifname != "berth0" ip saddr 172.17.0.0/16 masquerade
+//! }
+//! chain inward      {
+//!   ip saddr 127.0.0.0/8 masquerade                       # from the host's loopback
+//!   ip saddr 172.17.0.0/16 ct status dnat masquerade      # from a container through the host's address
 //! }
 //! ```
 //!
