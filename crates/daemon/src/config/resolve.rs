@@ -187,6 +187,7 @@ fn engine(values: &Values, runtimes: BTreeMap<String, Runtime>, debug: bool) -> 
         labels: list(values, "labels"),
         debug,
         events_kept: own.events_kept,
+        program: own.program,
     })
 }
 
