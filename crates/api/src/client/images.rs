@@ -78,7 +78,7 @@ impl Client {
         platform: &str,
     ) -> Result<JsonStream<Message>, Error> {
         let query =
-            Query::new().with("fromImage", repository).with("tag", tag).with_text("platform", platform);
+            Query::new().with("fromImage", repository).with_text("platform", platform).with_text("tag", tag);
         Ok(JsonStream::new(self.stream(Method::POST, "/images/create", &query, NOTHING).await?))
     }
 

@@ -249,6 +249,10 @@ impl Client {
         upgrade: bool,
     ) -> Result<(Response<Incoming>, Connection), Error> {
         loop {
+            let (spoken, settled) = {
+                let state = self.lock();
+                (state.version, state.settled)
+            };
             let mut request = self.request(method, path, query, full(json.clone()))?;
             let headers = request.headers_mut();
             if json.is_some() || upgrade {
@@ -260,8 +264,6 @@ impl Client {
             }
             let mut connection = self.connection().await?;
             let response = connection.send(request).await?;
-            let spoken = self.version();
-            let settled = self.lock().settled;
             match checked(response).await {
                 Ok(response) => {
                     self.lock().settled = true;
@@ -288,7 +290,8 @@ impl Client {
         query: &Query,
         body: RequestBody,
     ) -> Result<Request<RequestBody>, Error> {
-        let path = path.trim_end_matches('/');
+        // A name may begin with a slash, and an empty one leaves the path with one at its end.
+        let path = path.trim_end_matches('/').replace("//", "/");
         let uri = format!("{}/v{}{path}{}", self.base(), self.version(), query.as_str());
         bare(method, &uri, body)
     }

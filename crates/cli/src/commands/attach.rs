@@ -80,7 +80,7 @@ async fn attach(context: &Context, options: &Options, name: &str) -> Outcome {
             End::Closed => exit_code(&mut end).await,
         }
     };
-    let resize = tty.then_some(Resized::Container(id));
+    let resize = tty.then_some(Resized::Attached(id));
     let code = beside(client, follow, resize, signals.map(|signals| (id.as_str(), signals))).await?;
     if code == 0 { Ok(()) } else { Err(Failure::status(exit_status(code))) }
 }

@@ -38,8 +38,8 @@ const WARNING: &str = "WARNING! This will remove all stopped containers.\nAre yo
 
 fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
     let options = &invocation.options;
-    if !options.force {
-        super::image_prune::confirm(context, WARNING, "container prune has been cancelled")?;
+    if !options.force && !super::image_prune::confirm(context, WARNING)? {
+        return Ok(());
     }
     context.block_on(async {
         let client = context.client().await?;

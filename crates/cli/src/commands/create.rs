@@ -20,6 +20,7 @@ pub(crate) static COMMAND: Command<Options> = Command {
 fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
     let options = &invocation.options;
     let refused = |text: String| with_help(context, "create", &text);
+    container::check_system(options)?;
     let pull = Pull::parse(&options.pull).map_err(refused)?;
     let request = container::plan(options, &invocation.arguments).map_err(refused)?;
     context.block_on(async {

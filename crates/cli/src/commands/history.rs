@@ -12,6 +12,7 @@ use crate::format::time;
 use crate::format::units::human_size_with;
 use crate::format::value::{Row, Value};
 use crate::outcome::Outcome;
+use crate::values::reference;
 
 #[derive(Debug, Default)]
 pub(crate) struct Options {
@@ -56,9 +57,10 @@ fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
     let is_table = options.format.is_empty() || options.format == "table";
     let format = if options.quiet && is_table { "{{.ID}}" } else { &options.format };
     let format = Format::parse(format, TABLE)?;
+    let platform = reference::platform(&options.platform)?;
     context.block_on(async {
         let client = context.client().await?;
-        let items = client.image_history(&invocation.arguments[0], &options.platform).await?;
+        let items = client.image_history(&invocation.arguments[0], &platform).await?;
         let now = time::now();
         let rows: Vec<Rc<dyn Row>> = items
             .into_iter()

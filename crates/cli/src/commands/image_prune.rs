@@ -49,7 +49,10 @@ const ALL: &str = "WARNING! This will remove all images without at least one con
 fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
     let options = &invocation.options;
     if !options.force {
-        confirm(context, if options.all { ALL } else { DANGLING }, "image prune has been cancelled")?;
+        let warning = if options.all { ALL } else { DANGLING };
+        if !confirm(context, warning)? {
+            return Ok(());
+        }
     }
     let mut filters = options.filters.clone();
     filters.insert("dangling".to_owned(), vec![(!options.all).to_string()]);
@@ -75,10 +78,10 @@ fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
     })
 }
 
-/// Asks on the terminal; anything but yes is an error.
-pub(super) fn confirm(context: &Context, warning: &str, refused: &str) -> Outcome {
+/// Asks; everything but `y` means no.
+pub(super) fn confirm(context: &Context, warning: &str) -> Result<bool, Failure> {
     context.printer.data(format!("{warning} [y/N] "))?;
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer)?;
-    if answer.trim().eq_ignore_ascii_case("y") { Ok(()) } else { Err(Failure::new(refused)) }
+    Ok(answer.trim().eq_ignore_ascii_case("y"))
 }

@@ -40,15 +40,16 @@ pub(crate) static COMMAND: Command<Options> = Command {
 fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
     let options = &invocation.options;
     let source = &invocation.arguments[0];
-    let (repository, tag) = match invocation.arguments.get(1) {
-        Some(name) => named(name)?,
-        None => (String::new(), String::new()),
-    };
+    let name = invocation.arguments.get(1).cloned().unwrap_or_default();
+    if !name.is_empty() {
+        Reference::parse(&name).map_err(|error| Failure::new(error.to_string()))?;
+    }
     let is_url = source.starts_with("http://") || source.starts_with("https://");
     let import = ImportOptions {
         from: if is_url { source.clone() } else { "-".to_owned() },
-        repository,
-        tag,
+        // The engine takes the tag off itself.
+        repository: name,
+        tag: String::new(),
         message: options.message.clone(),
         platform: options.platform.clone(),
         changes: options.changes.clone(),
@@ -65,15 +66,5 @@ fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
             client.image_import(&import, Some(file)).await?
         };
         pull::show(context, progress, pull::To::Stdout).await
-    })
-}
-
-/// Repository and tag as they were written: the engine adds what is missing.
-fn named(name: &str) -> Result<(String, String), Failure> {
-    Reference::parse(name).map_err(|error| Failure::new(error.to_string()))?;
-    let last = name.rfind('/').map_or(0, |slash| slash + 1);
-    Ok(match name[last..].find(':') {
-        Some(colon) => (name[..last + colon].to_owned(), name[last + colon + 1..].to_owned()),
-        None => (name.to_owned(), String::new()),
     })
 }

@@ -10,6 +10,7 @@ use crate::format::schema::{self, Shape};
 use crate::format::template::{Missing, Template};
 use crate::format::value::Value;
 use crate::outcome::{Failure, Outcome};
+use crate::values::reference;
 
 #[derive(Debug, Default)]
 pub(crate) struct Options {
@@ -144,10 +145,11 @@ async fn find(
     missed: Missed,
     name: &str,
 ) -> Result<(Kind, String), String> {
+    let platform = &reference::platform(&options.platform).map_err(|failure| failure.text)?;
     for &kind in kinds {
         let answer = match kind {
             Kind::Container => client.container_inspect_raw(name, options.size).await,
-            Kind::Image => client.image_inspect_raw(name, &options.platform).await,
+            Kind::Image => client.image_inspect_raw(name, platform).await,
             Kind::Other(path) => client.raw(&format!("/{path}/"), name).await,
         };
         match answer {

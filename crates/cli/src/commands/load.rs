@@ -10,6 +10,7 @@ use crate::context::Context;
 use crate::flags::Flag;
 use crate::outcome::{Failure, Outcome, open_text};
 use crate::terminal;
+use crate::values::reference;
 
 #[derive(Debug, Default)]
 pub(crate) struct Options {
@@ -40,14 +41,15 @@ fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
     }
     // A terminal shows progress; a file that the output goes to gets the result only.
     let quiet = options.quiet || !std::io::stdout().is_terminal();
+    let platforms = reference::platforms(&options.platforms)?;
     context.block_on(async {
         let client = context.client().await?;
         let body = if options.input.is_empty() {
-            client.image_load(quiet, &options.platforms, terminal::input_file()?).await?
+            client.image_load(quiet, &platforms, terminal::input_file()?).await?
         } else {
             let file = tokio::fs::File::open(&options.input).await;
             let file = file.map_err(|error| Failure::new(open_text(&options.input, &error)))?;
-            client.image_load(quiet, &options.platforms, file).await?
+            client.image_load(quiet, &platforms, file).await?
         };
         answer(context, body).await
     })

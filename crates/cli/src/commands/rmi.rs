@@ -4,6 +4,7 @@ use crate::command::{Arity, Command, Invocation};
 use crate::context::Context;
 use crate::flags::Flag;
 use crate::outcome::Outcome;
+use crate::values::reference;
 
 #[derive(Debug, Default)]
 pub(crate) struct Options {
@@ -43,12 +44,13 @@ pub(crate) static RM: Command<Options> = Command { name: "rm", ..BASE };
 
 fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
     let Options { force, no_prune, platforms } = &invocation.options;
+    let platforms = reference::platforms(platforms)?;
     context.block_on(async {
         let client = context.client().await?;
         let mut errors = Vec::new();
         let mut all_missing = true;
         for name in &invocation.arguments {
-            match client.image_remove(name, *force, *no_prune, platforms).await {
+            match client.image_remove(name, *force, *no_prune, &platforms).await {
                 Ok(items) => {
                     for item in items {
                         if item.deleted.is_empty() {

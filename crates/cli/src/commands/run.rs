@@ -33,6 +33,7 @@ pub(crate) static COMMAND: Command<Options> = Command {
 fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
     let options = &invocation.options;
     let refused = |text: String| with_help(context, "run", &text);
+    container::check_system(options)?;
     let pull = Pull::parse(&options.pull).map_err(refused)?;
     let mut request = container::plan(options, &invocation.arguments).map_err(refused)?;
     let config = &mut request.config;

@@ -10,6 +10,7 @@ use crate::command::{Arity, Command, Invocation};
 use crate::context::Context;
 use crate::flags::Flag;
 use crate::outcome::{Failure, Outcome, io_text};
+use crate::values::reference;
 
 #[derive(Debug, Default)]
 pub(crate) struct Options {
@@ -41,10 +42,11 @@ fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
     if options.output.is_empty() && std::io::stdout().is_terminal() {
         return Err(Failure::new("cowardly refusing to save to a terminal. Use the -o flag or redirect"));
     }
+    let platforms = reference::platforms(&options.platforms)?;
     let output = check_output(&options.output)?;
     context.block_on(async {
         let client = context.client().await?;
-        let mut body = client.image_save(&invocation.arguments, &options.platforms).await?;
+        let mut body = client.image_save(&invocation.arguments, &platforms).await?;
         match output {
             Some(path) => to_file(&mut body, &path).await,
             None => {

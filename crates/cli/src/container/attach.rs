@@ -1,12 +1,13 @@
 //! The streams between the user and a process in a container.
 
+use std::convert::Infallible;
 use std::io::{IsTerminal, Write, stderr, stdin, stdout};
 
 use berth_api::client::{
     Client, Demultiplexer, FrameError, Hijacked, HijackedReader, HijackedWriter, Output,
 };
 
-use crate::outcome::Failure;
+use crate::outcome::{Failure, exit_status};
 use crate::terminal::{self, Escape, Forwarded, Input, RawMode};
 
 /// What is connected to what.
@@ -148,43 +149,72 @@ async fn send(
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Resized<'a> {
     Container(&'a str),
+    /// A container that has been running before we came.
+    Attached(&'a str),
     Exec(&'a str),
 }
 
-/// Does `work` and meanwhile keeps the terminal inside as large as ours and passes signals on.
+/// Does `work` and meanwhile keeps the terminal inside as large as ours and passes signals on. Signals that are not
+/// passed on end a terminal session as they would end us, but not before the terminal is as it was.
 pub(crate) async fn beside<T>(
     client: &Client,
     work: impl Future<Output = Result<T, Failure>>,
     resize: Option<Resized<'_>>,
     forward: Option<(&str, Forwarded)>,
 ) -> Result<T, Failure> {
+    let is_session = resize.is_some();
     let resize = async {
-        if let Some(target) = resize.filter(|_| stdout().is_terminal() || stdin().is_terminal()) {
-            follow_size(client, target).await;
+        match resize.filter(|_| stdout().is_terminal() || stdin().is_terminal()) {
+            Some(target) => follow_size(client, target).await,
+            None => std::future::pending().await,
         }
     };
-    let forward = async {
-        if let Some((id, signals)) = forward {
-            forward_signals(client, id, signals).await;
+    let signals = async {
+        match forward {
+            Some((id, signals)) => forward_signals(client, id, signals).await,
+            None if is_session => ended_by_signal().await,
+            None => std::future::pending().await,
         }
     };
-    tokio::pin!(work);
     tokio::select! {
-        result = &mut work => result,
-        ((), ()) = async { tokio::join!(resize, forward) } => work.await,
+        result = work => result,
+        never = resize => match never {},
+        failure = signals => Err(failure),
+    }
+}
+
+/// Waits for a signal that would have ended us.
+async fn ended_by_signal() -> Failure {
+    use tokio::signal::unix::{SignalKind, signal};
+    let next = |kind: SignalKind| async move {
+        match signal(kind) {
+            Ok(mut signal) => _ = signal.recv().await,
+            Err(_) => std::future::pending().await,
+        }
+        Failure::status(exit_status(i64::from(128 + kind.as_raw_value())))
+    };
+    tokio::select! {
+        failure = next(SignalKind::hangup()) => failure,
+        failure = next(SignalKind::interrupt()) => failure,
+        failure = next(SignalKind::quit()) => failure,
+        failure = next(SignalKind::terminate()) => failure,
     }
 }
 
 /// Sets the size of the terminal inside to that outside, now and whenever that changes.
-async fn follow_size(client: &Client, target: Resized<'_>) {
+async fn follow_size(client: &Client, target: Resized<'_>) -> Infallible {
     let mut changes = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::window_change()).ok();
+    if let (Resized::Attached(id), Some((height, width))) = (target, terminal::size()) {
+        // Another size first: the program inside notices and draws its screen again.
+        let _ = client.container_resize(id, height.saturating_add(1), width.saturating_add(1)).await;
+    }
     loop {
         if let Some((height, width)) = terminal::size() {
             set_size(client, target, height, width).await;
         }
         match &mut changes {
             Some(changes) => _ = changes.recv().await,
-            None => return,
+            None => std::future::pending().await,
         }
     }
 }
@@ -193,7 +223,9 @@ async fn follow_size(client: &Client, target: Resized<'_>) {
 async fn set_size(client: &Client, target: Resized<'_>, height: u16, width: u16) {
     for attempt in 1..=5 {
         let result = match target {
-            Resized::Container(id) => client.container_resize(id, height, width).await,
+            Resized::Container(id) | Resized::Attached(id) => {
+                client.container_resize(id, height, width).await
+            }
             Resized::Exec(id) => client.exec_resize(id, height, width).await,
         };
         if result.is_ok() {
@@ -203,10 +235,18 @@ async fn set_size(client: &Client, target: Resized<'_>, height: u16, width: u16)
     }
 }
 
-/// Passes signals on to a container. Never returns.
-async fn forward_signals(client: &Client, id: &str, mut signals: Forwarded) {
+/// How many times a user has to insist.
+const PATIENCE: u32 = 3;
+
+/// Passes signals on to a container. Returns when the user has asked for the end too often.
+async fn forward_signals(client: &Client, id: &str, mut signals: Forwarded) -> Failure {
+    let mut asked = 0;
     loop {
         let name = signals.next().await;
+        asked += u32::from(name == "INT" || name == "TERM");
+        if asked == PATIENCE {
+            return Failure::new("\ngot 3 SIGTERM/SIGINTs, forcefully exiting");
+        }
         // A container that has just ended cannot take it; its end is reported elsewhere.
         let _ = client.container_kill(id, name).await;
     }

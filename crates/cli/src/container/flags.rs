@@ -162,7 +162,7 @@ pub(crate) static FLAGS: &[Flag<Options>] = &[
         "env",
         'e',
         "list",
-        |o: &mut Options, v| push(&mut o.env, environment::variable(v)),
+        |o: &mut Options, v| environment::variable(v).map(|variable| environment::put(&mut o.env, variable)),
         "Set a variable",
     ),
     Flag::list("env-file", '\0', |o: &mut Options| &mut o.env_files, "Set the variables of a file"),

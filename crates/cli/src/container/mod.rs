@@ -9,4 +9,4 @@ mod request;
 pub(crate) use create::Pull;
 pub(crate) use flags::{CREATE_FLAGS, FLAGS};
 pub(crate) use options::Options;
-pub(crate) use request::plan;
+pub(crate) use request::{check_system, plan};

@@ -1,10 +1,13 @@
 //! From options to the request that makes the container.
 
+use std::collections::BTreeMap;
+
 use berth_api::container::{
-    Config, CreateRequest, Healthcheck, HostConfig, LogConfig, NetworkingConfig, PortMap, Resources,
+    Config, CreateRequest, Healthcheck, HostConfig, LogConfig, NetworkingConfig, PortMap, Resources, Ulimit,
 };
 
 use super::options::{Options, Stream};
+use crate::outcome::Failure;
 use crate::values::devices::{self, Device};
 use crate::values::environment::{self, Kind};
 use crate::values::networks::{self, Wishes};
@@ -30,7 +33,7 @@ pub(crate) fn plan(options: &Options, arguments: &[String]) -> Result<CreateRequ
     let env = environment::with_files(&options.env_files, &options.env, Kind::Environment)?;
     let labels = environment::with_files(&options.label_files, &options.labels, Kind::Labels)?;
     security::check_modes(&options.pid, &options.uts, &options.userns, &options.cgroupns)?;
-    let restart_policy = limits::restart(&options.restart)?;
+    let restart_policy = limits::restart(if options.restart.is_empty() { "no" } else { &options.restart })?;
     let log_config = log(options)?;
     let security = security::parse(&options.security)?;
     let storage_opt = storage(&options.storage_options)?;
@@ -57,7 +60,7 @@ pub(crate) fn plan(options: &Options, arguments: &[String]) -> Result<CreateRequ
         tty: options.tty,
         open_stdin: options.interactive,
         stdin_once: options.interactive && attach_stdin,
-        env: Some(env),
+        env: list(env),
         cmd: command,
         healthcheck,
         image,
@@ -72,12 +75,14 @@ pub(crate) fn plan(options: &Options, arguments: &[String]) -> Result<CreateRequ
     };
     let mut host_config = host(options, published);
     host_config.binds = list(volumes.binds);
+    (host_config.cap_add, host_config.cap_drop) = security::capabilities(&options.cap_add, &options.cap_drop);
     host_config.log_config = log_config;
     host_config.network_mode = network_mode;
     host_config.restart_policy = restart_policy;
     host_config.storage_opt = storage_opt;
     host_config.security_opt = list(security.options);
     if security.all_paths {
+        host_config.security_opt.get_or_insert_default();
         host_config.masked_paths = Some(Vec::new());
         host_config.readonly_paths = Some(Vec::new());
     }
@@ -85,6 +90,26 @@ pub(crate) fn plan(options: &Options, arguments: &[String]) -> Result<CreateRequ
     let gpus = options.gpus.iter().cloned();
     host_config.resources.device_requests = list(gpus.chain(devices::request(described)).collect());
     Ok(CreateRequest { config, host_config, networking_config })
+}
+
+/// Refuses what only another operating system has.
+///
+/// # Errors
+/// Docker's text, one line a flag.
+pub(crate) fn check_system(options: &Options) -> Result<(), Failure> {
+    let given = [
+        ("cpu-count", options.cpu_count != 0),
+        ("cpu-percent", options.cpu_percent != 0),
+        ("io-maxbandwidth", options.io_bandwidth != 0),
+        ("io-maxiops", options.io_operations != 0),
+    ];
+    let lines = given.iter().filter(|(_, given)| *given).map(|(flag, _)| {
+        format!(
+            "\"--{flag}\" is only supported on a Docker daemon running on windows, but the Docker daemon is running on linux"
+        )
+    });
+    let lines: Vec<String> = lines.collect();
+    if lines.is_empty() { Ok(()) } else { Err(Failure::new(lines.join("\n"))) }
 }
 
 fn list<V>(list: Vec<V>) -> Option<Vec<V>> {
@@ -100,8 +125,6 @@ fn host(options: &Options, published: PortMap) -> HostConfig {
         volume_driver: options.volume_driver.clone(),
         volumes_from: copy(&options.volumes_from),
         annotations: (!options.annotations.is_empty()).then(|| options.annotations.clone()),
-        cap_add: copy(&options.cap_add),
-        cap_drop: copy(&options.cap_drop),
         cgroupns_mode: options.cgroupns.clone(),
         // Docker sends empty lists for these three.
         dns: Some(options.dns.clone()),
@@ -154,13 +177,20 @@ fn resources(options: &Options) -> Resources {
         memory_swappiness: Some(options.memory_swappiness.unwrap_or(-1)),
         oom_kill_disable: Some(options.oom_kill_disable),
         pids_limit: Some(options.pids_limit),
-        ulimits: Some(options.ulimits.clone()),
+        ulimits: Some(ulimits(&options.ulimits)),
         cpu_count: options.cpu_count,
         cpu_percent: options.cpu_percent,
         io_maximum_iops: options.io_operations,
         io_maximum_bandwidth: u64::try_from(options.io_bandwidth).unwrap_or_default(),
         ..Resources::default()
     }
+}
+
+/// One of each name, sorted; the last of several counts.
+fn ulimits(values: &[Ulimit]) -> Vec<Ulimit> {
+    let by_name: BTreeMap<&str, &Ulimit> =
+        values.iter().map(|ulimit| (ulimit.name.as_str(), ulimit)).collect();
+    by_name.into_values().cloned().collect()
 }
 
 /// Nodes of the host, and devices by description.

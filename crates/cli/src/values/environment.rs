@@ -47,7 +47,7 @@ pub(crate) fn with_files(files: &[String], values: &[String], kind: Kind) -> Res
 pub(crate) enum Kind {
     /// A bare name takes our own variable's value, or is left out.
     Environment,
-    /// A bare name is a label without a value.
+    /// A bare name is left out.
     Labels,
 }
 
@@ -74,13 +74,22 @@ fn read(path: &str, kind: Kind, into: &mut Vec<String>) -> Result<(), String> {
         }
         match (value, kind) {
             (Some(value), _) => into.push(format!("{name}={value}")),
-            (None, Kind::Labels) => into.push(name.to_owned()),
+            (None, Kind::Labels) => {}
             (None, Kind::Environment) => {
                 into.extend(std::env::var(name).ok().map(|own| format!("{name}={own}")));
             }
         }
     }
     Ok(())
+}
+
+/// Adds a variable; one of that name keeps its place and takes the new value.
+pub(crate) fn put(variables: &mut Vec<String>, variable: String) {
+    let name = |variable: &str| variable.split('=').next().unwrap_or_default().to_owned();
+    match variables.iter_mut().find(|known| name(known) == name(&variable)) {
+        Some(known) => *known = variable,
+        None => variables.push(variable),
+    }
 }
 
 /// Pairs as a map; the last of several wins.
@@ -110,7 +119,7 @@ mod tests {
         std::fs::write(path, "\u{feff}# comment\n\n  A=1 \r\nNOT_A_VARIABLE_OF_OURS\nB==\n").unwrap();
         let read = |kind| with_files(&[path.to_owned()], &["C=3".to_owned()], kind).unwrap();
         assert_eq!(read(Kind::Environment), ["A=1 ", "B==", "C=3"]);
-        assert_eq!(read(Kind::Labels), ["A=1 ", "NOT_A_VARIABLE_OF_OURS", "B==", "C=3"]);
+        assert_eq!(read(Kind::Labels), ["A=1 ", "B==", "C=3"]);
         std::fs::write(path, "A B=1\n").unwrap();
         let error = with_files(&[path.to_owned()], &[], Kind::Environment).unwrap_err();
         assert_eq!(error, format!("invalid env file ({path}): variable 'A B' contains whitespaces"));

@@ -40,6 +40,7 @@ pub(crate) fn parse(value: &str) -> Result<DeviceRequest, String> {
         request.count = 1;
     }
     request.options.get_or_insert_default();
+    capabilities.sort();
     request.capabilities = Some(vec![Some(capabilities)]);
     Ok(request)
 }
@@ -63,7 +64,7 @@ mod tests {
         assert_eq!(parse("2").unwrap().count, 2);
         let request = parse("\"capabilities=a,b\",device=0").unwrap();
         assert_eq!(request.count, 0);
-        assert_eq!(request.capabilities.unwrap()[0].as_ref().unwrap().join(" "), "gpu a b");
+        assert_eq!(request.capabilities.unwrap()[0].as_ref().unwrap().join(" "), "a b gpu");
         assert_eq!(parse("foo=x").unwrap_err(), "unexpected key 'foo' in 'foo=x'");
         assert_eq!(
             parse("x").unwrap_err(),

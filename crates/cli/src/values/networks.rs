@@ -82,7 +82,8 @@ pub(crate) fn plan(
     wishes: &Wishes<'_>,
 ) -> Result<(String, NetworkingConfig), String> {
     let default = [Attachment { target: "default".to_owned(), ..Attachment::default() }];
-    let networks = if networks.is_empty() { &default } else { networks };
+    let is_explicit = !networks.is_empty();
+    let networks = if is_explicit { networks } else { &default };
     let mut ends = Map::new();
     let mut has_user_defined = false;
     let mut has_other = false;
@@ -115,7 +116,11 @@ pub(crate) fn plan(
                 crate::flags::quote(&network.target)
             ));
         }
-        ends.insert(network.target.clone(), Some(end(&network)?));
+        let end = end(&network)?;
+        // An end without wishes in the only network is left to the engine.
+        if !(is_explicit && networks.len() == 1 && end == EndpointSettings::default()) {
+            ends.insert(network.target.clone(), Some(end));
+        }
     }
     if has_user_defined && has_other && networks.len() > 1 {
         return Err(

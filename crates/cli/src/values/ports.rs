@@ -126,7 +126,9 @@ fn parse_address(text: &str) -> Result<String, String> {
             Some((bare, "")) => bare,
             // In the words of Go, which looks for a host and a port in what is left.
             Some(_) => {
-                return Err(format!("invalid IP address {text}: address {text}:: too many colons in address"));
+                return Err(format!(
+                    "invalid IP address {text}: address {text}:: too many colons in address"
+                ));
             }
             None => {
                 return Err(format!("invalid IP address {text}: address {text}:: missing ']' in address"));

@@ -1,6 +1,6 @@
-//! Image names as the user writes them and as Docker repeats them.
+//! Image names as the user writes them and as the API takes them; platforms likewise.
 
-use berth_oci::Reference;
+use berth_oci::{Platform, Reference};
 
 use crate::outcome::Failure;
 
@@ -15,5 +15,37 @@ pub(crate) fn parse(name: &str) -> Result<Reference, Failure> {
 /// Repository and tag as `images/create` and `tag` take them.
 pub(crate) fn split(reference: &Reference) -> (String, String) {
     let tag = reference.digest().map(ToString::to_string).or_else(|| reference.tag().map(str::to_owned));
-    (reference.familiar_repository(), tag.unwrap_or_default())
+    (reference.repository(), tag.unwrap_or_default())
+}
+
+/// A `--platform` as the API takes it in a query: JSON.
+///
+/// # Errors
+/// Docker's text.
+pub(crate) fn platform(text: &str) -> Result<String, Failure> {
+    if text.is_empty() {
+        return Ok(String::new());
+    }
+    let platform =
+        Platform::parse(text).map_err(|error| Failure::new(format!("invalid platform: {error}")))?;
+    serde_json::to_string(&platform).map_err(|error| Failure::new(error.to_string()))
+}
+
+/// The same for several.
+///
+/// # Errors
+/// Docker's text for the first that is wrong.
+pub(crate) fn platforms(texts: &[String]) -> Result<Vec<String>, Failure> {
+    texts.iter().map(|text| platform(text)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn platforms_are_json() {
+        assert_eq!(platform("linux/amd64").unwrap(), r#"{"architecture":"amd64","os":"linux"}"#);
+        assert!(platform("foo").is_err());
+    }
 }

@@ -38,6 +38,22 @@ pub(crate) fn parse(values: &[String]) -> Result<Security, String> {
     Ok(security)
 }
 
+/// Capabilities in their full names, sorted and each once; unset if there are none.
+pub(crate) fn capabilities(add: &[String], drop: &[String]) -> (Option<Vec<String>>, Option<Vec<String>>) {
+    let normal = |names: &[String]| {
+        let mut names: Vec<String> = names.iter().map(|name| capability(name)).collect();
+        names.sort();
+        names.dedup();
+        (!names.is_empty()).then_some(names)
+    };
+    (normal(add), normal(drop))
+}
+
+fn capability(name: &str) -> String {
+    let name = name.trim().to_uppercase();
+    if name == "ALL" || name.starts_with("CAP_") { name } else { format!("CAP_{name}") }
+}
+
 /// The content of a profile: the file may be on another machine than the engine.
 fn seccomp(path: &str) -> Result<String, String> {
     let text = std::fs::read_to_string(path)
@@ -90,6 +106,14 @@ mod tests {
             "seccomp=/nope",
             "opening seccomp profile (/nope) failed: open /nope: no such file or directory",
         );
+    }
+
+    #[test]
+    fn capabilities_are_normal() {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let (add, drop) = capabilities(&names(&["sys_admin", "all", "CAP_SYS_ADMIN", "chown"]), &[]);
+        assert_eq!(add.unwrap(), ["ALL", "CAP_CHOWN", "CAP_SYS_ADMIN"]);
+        assert_eq!(drop, None);
     }
 
     #[test]

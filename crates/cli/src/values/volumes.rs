@@ -22,7 +22,10 @@ pub(crate) fn parse(specs: &[String], directory: &Path) -> Result<Volumes, Strin
     let mut volumes = Volumes::default();
     for spec in specs {
         if has_source(spec)? {
-            volumes.binds.push(absolute(spec, directory));
+            let bind = absolute(spec, directory);
+            if !volumes.binds.contains(&bind) {
+                volumes.binds.push(bind);
+            }
         } else {
             volumes.anonymous.insert(spec.clone(), Empty {});
         }
