@@ -112,7 +112,10 @@ pub(crate) fn ensure(
         &mut changed,
     )?;
     // Replies to connections from the host's loopback come in here with its address as their destination.
-    changed |= sysctl::ensure(&format!("net/ipv4/conf/{name}/route_localnet"), "1")?;
+    match sysctl::ensure(&format!("net/ipv4/conf/{name}/route_localnet"), "1") {
+        Ok(was_off) => changed |= was_off,
+        Err(error) => tracing::warn!(%error, "published ports are not reached by 127.0.0.1"),
+    }
     if let Some(range) = config.fixed_cidr
         && (!v4.overlaps(range) || range.prefix_len < v4.prefix_len)
     {

@@ -25,6 +25,8 @@ fn a_published_port_answers_from_everywhere() {
 
 fn answers_from_everywhere(host: &Host, call_iptables: &str) {
     bridge_netfilter(call_iptables);
+    // As many distributions have it.
+    std::fs::write("/proc/sys/net/ipv4/conf/all/rp_filter", "1").unwrap();
     {
         let network = host.network();
         let web = Container::start(&network, "web", &["8080:80"]).serve(80);

@@ -68,6 +68,11 @@ fn links_that_were_lost_meanwhile_are_made_again() {
         assert_eq!(adopted.lost, ["gone"]);
         assert!(ask("127.0.0.1:8080").is_some());
         assert!(ask("127.0.0.1:8081").is_some());
+        // The record of the one whose link is a new one still stands for it.
+        assert!(network.stats(deleted.endpoint()).unwrap().rx_packets > 0);
+        deleted.die(&network);
+        eventually("its link goes", || container_links() == [unplugged.endpoint().link.clone()]);
+        assert!(!nft("list table inet berth").contains("8081"));
     });
 }
 
@@ -79,7 +84,7 @@ fn a_record_of_an_earlier_life_gives_nothing_back() {
         let record = old.endpoint().clone();
         old.die(&network);
         let new = Container::start(&network, "web", &["8080:80"]).serve(80);
-        network.release(&Endpoint { ifindex: record.ifindex + 1000, ..record.clone() }, None);
+        network.release(&record, None);
         assert!(ask("127.0.0.1:8080").is_some());
         network.release(new.endpoint(), None);
         network.release(new.endpoint(), None);

@@ -112,6 +112,12 @@ impl Live {
             janitor.leave(Task::Dead(addresses.dead(&endpoint, Some(blank.into_netns()))));
             return Err(error);
         }
+        // A new bridge was made meanwhile, maybe before this container was known.
+        if self.bridge().ifindex != bridge.ifindex
+            && let Err(error) = self.repair()
+        {
+            tracing::warn!(%error, container.id = request.container_id, "it may be on a bridge that is gone");
+        }
         let (_, port_sockets) = reserved.keep();
         addresses.taken.clear();
         let udp: Vec<u16> = published(&endpoint, Protocol::Udp).collect();
@@ -127,8 +133,8 @@ impl Live {
         let known = {
             let mut containers = held(&self.containers);
             match containers.get(&endpoint.container_id) {
-                // Anything else is the record of an earlier life: its addresses may be another's by now.
-                Some(known) if known == endpoint => containers.remove(&endpoint.container_id),
+                // A link has a new name in each life of a container. In an earlier one its addresses were others.
+                Some(known) if known.link == endpoint.link => containers.remove(&endpoint.container_id),
                 _ => None,
             }
         };
@@ -149,8 +155,10 @@ impl Live {
     }
 
     pub(crate) fn stats(&self, endpoint: &Endpoint) -> Result<Stats, Error> {
+        // The link may have been made again since the record was written.
+        let known = held(&self.containers).get(&endpoint.container_id).map(|known| known.ifindex);
         self.with_socket(|socket| {
-            rtnl::stats(socket, endpoint.ifindex)
+            rtnl::stats(socket, known.unwrap_or(endpoint.ifindex))
                 .map_err(|refusal| Error::kernel(format!("read the counters of {}", endpoint.link), refusal))
         })
     }

@@ -67,6 +67,10 @@ impl Live {
     }
 
     pub(crate) fn repair(&self) -> Result<Repaired, Error> {
+        if !self.adopted.load(Ordering::Acquire) {
+            // What is there is an earlier engine's, whose containers are not known yet.
+            return Ok(Repaired::default());
+        }
         let known = held(&self.containers);
         let before = self.bridge();
         let forwarding = forward(&self.config)?;
