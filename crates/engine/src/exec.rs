@@ -85,6 +85,8 @@ const NOT_STARTED: i32 = 126;
 #[derive(Default)]
 pub(crate) struct Execs {
     inner: Mutex<Instances>,
+    /// Told at each end, for those who wait for one.
+    ends: tokio::sync::Notify,
 }
 
 #[derive(Default)]
@@ -146,6 +148,21 @@ impl Execs {
             exec.exit_code = Some(exit_code);
             instances.ended.push_back((Instant::now(), id.to_owned()));
             instances.forget_old();
+        }
+        drop(instances);
+        self.ends.notify_waiters();
+    }
+
+    /// Waits for the end of an instance; its exit code.
+    pub(crate) async fn ended(&self, id: &str) -> i32 {
+        loop {
+            let next = self.ends.notified();
+            match self.get(id) {
+                Ok(Exec { exit_code: Some(code), .. }) => return code,
+                // Forgotten: the container is gone.
+                Err(_) => return 137,
+                Ok(_) => next.await,
+            }
         }
     }
 

@@ -46,6 +46,7 @@ mod spec;
 mod system_info;
 mod trash;
 mod user;
+mod views;
 mod volumes;
 
 use std::sync::Arc;
@@ -68,6 +69,7 @@ pub use image::{
 pub use stats::{StatsReport, StatsStream};
 pub use system::{DiskUsage, SystemInfo};
 pub use time::Time;
+pub use views::{NetworkView, VolumeView};
 
 /// The engine. Cloning gives another handle to the same one.
 #[derive(Clone)]

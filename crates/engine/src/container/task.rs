@@ -82,6 +82,9 @@ impl Task {
     ) {
         let container = (*slot.get()).clone();
         slot.set_shim(running.as_ref().map(|running| running.shim.clone()));
+        if running.is_some() {
+            super::health::watch(&engine, &slot);
+        }
         let task = Task {
             engine,
             slot,

@@ -1,0 +1,124 @@
+//! What can be seen of networks, volumes and image names without changing them.
+
+use std::collections::BTreeMap;
+
+use crate::error::{Error, Result};
+use crate::time::Time;
+use crate::volumes::Volume;
+use crate::{Container, Engine, ListOptions};
+
+/// One of the networks that every engine has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NetworkView {
+    /// `bridge`, `host`, `none`.
+    pub name: String,
+    /// Its id.
+    pub id: String,
+    /// `bridge`, `host`, `null`.
+    pub driver: String,
+    /// Its subnets, each with its gateway.
+    pub subnets: Vec<(String, String)>,
+    /// Its options, by Docker's names.
+    pub options: BTreeMap<String, String>,
+}
+
+/// A volume.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VolumeView {
+    /// Its name.
+    pub name: String,
+    /// When it was made.
+    pub created: Time,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Options of its driver.
+    pub options: BTreeMap<String, String>,
+    /// Where its content is.
+    pub mountpoint: String,
+    /// Nobody gave it a name.
+    pub anonymous: bool,
+    /// How many containers use it.
+    pub users: usize,
+}
+
+impl Engine {
+    /// The networks that every engine has. Never waits.
+    pub fn networks(&self) -> Vec<NetworkView> {
+        let inner = &self.inner;
+        let view = |name: &str, driver: &str| NetworkView {
+            name: name.to_owned(),
+            id: inner.network_ids.id(name),
+            driver: driver.to_owned(),
+            ..NetworkView::default()
+        };
+        let mut networks = vec![view("none", "null"), view("host", "host")];
+        if let Some(bridge) = inner.network.bridge() {
+            let config = &inner.config.bridge;
+            let v4 = (bridge.subnet.to_string(), bridge.gateway.to_string());
+            let v6 = bridge.ipv6.map(|(subnet, address)| (subnet.to_string(), address.to_string()));
+            let options = [
+                ("default_bridge", true.to_string()),
+                ("enable_icc", config.inter_container.to_string()),
+                ("enable_ip_masquerade", config.masquerade.to_string()),
+                ("host_binding_ipv4", config.default_address.to_string()),
+                ("name", bridge.name),
+            ];
+            let named = options.into_iter().map(|(name, value)| (format!("com.docker.network.bridge.{name}"), value));
+            let mtu = ("com.docker.network.driver.mtu".to_owned(), bridge.mtu.to_string());
+            networks.push(NetworkView {
+                subnets: [v4].into_iter().chain(v6).collect(),
+                options: named.chain([mtu]).collect(),
+                ..view("bridge", "bridge")
+            });
+        }
+        networks
+    }
+
+    /// A network by name, id or prefix of an id. Never waits.
+    ///
+    /// Errors: `NotFound` with Docker's text.
+    pub fn network(&self, network: &str) -> Result<NetworkView> {
+        let networks = self.networks();
+        let exact = networks.iter().find(|view| view.name == network || view.id == network);
+        let found = exact.or_else(|| networks.iter().find(|view| !network.is_empty() && view.id.starts_with(network)));
+        found.cloned().ok_or_else(|| Error::NotFound(format!("network {network} not found")))
+    }
+
+    /// The containers that have an end of a network now. Never waits.
+    pub fn network_containers(&self, network: &str) -> Result<Vec<std::sync::Arc<Container>>> {
+        let mut containers = self.container_list(&ListOptions::default())?;
+        containers.retain(|container| container.state.network.endpoints.contains_key(network));
+        Ok(containers)
+    }
+
+    /// All volumes.
+    pub fn volumes(&self) -> Result<Vec<VolumeView>> {
+        let view = |(volume, path, users): (Volume, std::path::PathBuf, usize)| VolumeView {
+            name: volume.name,
+            created: volume.created,
+            labels: volume.labels,
+            options: volume.options,
+            mountpoint: path.to_string_lossy().into_owned(),
+            anonymous: volume.anonymous,
+            users,
+        };
+        Ok(self.inner.volumes.list()?.into_iter().map(view).collect())
+    }
+
+    /// The id of the image that a name stands for now. Never waits.
+    pub fn image_id(&self, image: &str) -> Option<String> {
+        self.inner.store.images().get(image).ok().map(|image| image.id.to_string())
+    }
+
+    /// Adds the image that is part of the program if it is missing. `true`: it was missing.
+    ///
+    /// Errors: `NotFound` if `image` is not its name.
+    ///
+    /// Blocking: writes a few small files.
+    pub fn image_add_embedded(&self, image: &str) -> Result<bool> {
+        match self.inner.store.images().get(image) {
+            Ok(_) => Ok(false),
+            Err(missing) => self.inner.add_embedded(image, missing).map(|_| true),
+        }
+    }
+}
