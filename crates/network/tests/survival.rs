@@ -3,9 +3,14 @@
 
 mod common;
 
-use std::{os::fd::AsFd, time::Duration};
+use std::{
+    os::fd::AsFd,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
 
-use berth_network::{Adopt, Endpoint, NetworkConfig, Request};
+use berth_network::{Adopt, Endpoint, Network, NetworkConfig, Request};
 use common::*;
 
 #[test]
@@ -21,7 +26,7 @@ fn running_containers_are_taken_up_again() {
         assert!(ask("127.0.0.1:8080").is_some());
         assert!(ask("127.0.0.1:8081").is_some());
         // The second one dies while the engine is down, and its namespace hangs about.
-        let network = berth_network::Network::open(host.config()).unwrap();
+        let network = Network::open(host.config()).unwrap();
         assert!(ask("127.0.0.1:8080").is_some(), "before it is taken up too");
         let endpoint: Endpoint = serde_json::from_str(&record).unwrap();
         let adopted = network.adopt(&[Adopt { endpoint: &endpoint, netns: None }]).unwrap();
@@ -56,7 +61,7 @@ fn links_that_were_lost_meanwhile_are_made_again() {
         nft("flush ruleset");
         assert_eq!(try_ask("127.0.0.1:8080"), None);
 
-        let network = berth_network::Network::open(host.config()).unwrap();
+        let network = Network::open(host.config()).unwrap();
         let adopted = network
             .adopt(&[
                 Adopt { endpoint: unplugged.endpoint(), netns: None },
@@ -90,6 +95,62 @@ fn a_record_of_an_earlier_life_gives_nothing_back() {
         network.release(new.endpoint(), None);
         drop(new);
     });
+}
+
+/// Killed at any step of a start or an end, an engine leaves nothing that the next one does not find.
+#[test]
+fn a_killed_engine_leaves_nothing_that_stays() {
+    if let Ok(locks) = std::env::var("BERTH_TEST_ENGINE") {
+        return start_and_end_containers(PathBuf::from(locks));
+    }
+    on_host(|host| {
+        let locks = host.config().lock_dir;
+        for after in [0, 3, 8, 15, 40] {
+            let engine = Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "a_killed_engine_leaves_nothing_that_stays"])
+                .env("BERTH_TEST_ENGINE", &locks)
+                .stdout(Stdio::null())
+                .spawn()
+                .unwrap();
+            let engine = Killed(engine);
+            eventually("the engine has started a container", || !container_links().is_empty());
+            std::thread::sleep(Duration::from_millis(after));
+            drop(engine);
+            let network = host.network();
+            eventually("its links are gone", || container_links().is_empty());
+            assert!(!nft("list table inet berth").contains("172.17.0.2"));
+            let container = Container::start(&network, "one", &["8080:80"]).serve(80);
+            assert!(ask("127.0.0.1:8080").is_some());
+            container.die(&network);
+            eventually("the link is gone", || container_links().is_empty());
+        }
+    });
+}
+
+/// A process that is killed when this is dropped.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What the killed engine does, in the namespace of the thread that started its process.
+fn start_and_end_containers(lock_dir: PathBuf) {
+    let network = Network::open(NetworkConfig { lock_dir, ..NetworkConfig::default() }).unwrap();
+    network.adopt(&[]).unwrap();
+    let mut kept = Vec::new();
+    for number in 0_u16.. {
+        let (id, published) = (format!("c{number}"), format!("{}:80", 8080 + number));
+        let container = Container::start(&network, &id, &[&published]);
+        if number % 3 == 0 || number > 100 {
+            container.die(&network);
+        } else {
+            kept.push(container);
+        }
+    }
 }
 
 /// CVE-2025-54388, moby#12294: isolation and ports after somebody flushed the firewall.
@@ -226,7 +287,7 @@ fn udp_flows_follow_the_container() {
 }
 
 /// Starts a container from a thread of the client, and waits until the client hears it.
-fn thread_in_host(host: &Host, network: &berth_network::Network, id: &str, hear: &mut dyn FnMut(&str)) {
+fn thread_in_host(host: &Host, network: &Network, id: &str, hear: &mut dyn FnMut(&str)) {
     let container =
         inside(host.netns.as_fd(), || Container::start(network, id, &["5300:53/udp"]).serve_udp(53));
     hear(id);
