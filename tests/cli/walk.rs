@@ -66,7 +66,10 @@ fn exit_codes_are_dockers() {
         assert_eq!(code("run --rm busybox true"), 0);
         assert_eq!(code("run --rm busybox false"), 1);
         assert_eq!(engine.run(client, &["run", "--rm", "busybox", "sh", "-c", "exit 42"]).code, 42);
-        assert_eq!(engine.run(client, &["run", "--rm", "busybox", "sh", "-c", "kill -9 $$"]).code, 137);
+        assert_eq!(
+            engine.run(client, &["run", "--rm", "busybox", "sh", "-c", "sh -c 'kill -9 $$'; exit $?"]).code,
+            137
+        );
         assert_eq!(code("run --rm busybox /no/such/program"), 127);
         assert_eq!(code("run --rm busybox no-such-program"), 127);
         assert_eq!(code("run --rm busybox /etc"), 126);

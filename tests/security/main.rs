@@ -38,7 +38,7 @@ fn no_descriptor_leads_out() {
                 engine.run(client, &["run", "--rm", "-w", &place, "busybox", "ls", "../../../../etc"]);
             assert_ne!(outcome.code, 0, "{place}: {outcome:?}");
         }
-        let seen = engine.run(client, &["run", "--rm", "busybox", "sh", "-c", "ls /proc/1/fd"]);
+        let seen = engine.run(client, &["run", "--rm", "busybox", "sh", "-c", "ls /proc/1/fd; true"]);
         assert!(seen.ok().lines().all(|fd| ["0", "1", "2"].contains(&fd) || fd == "10"), "{seen:?}");
     }
     let left = engine.docker("exec none ls").code;
@@ -112,6 +112,7 @@ fn a_container_cannot_mount_a_cgroup_of_its_own() {
     let args = ["run", "--rm", "debian", "unshare", "-UrCm", "sh", "-c", script];
     let outcome = engine.run(Client::Docker, &args);
     assert_ne!(outcome.code, 0, "{outcome:?}");
-    let agent = engine.docker("run --rm debian sh -c find\t/sys/fs/cgroup\t-name\trelease_agent\t-writable");
+    let find = "find /sys/fs/cgroup -name release_agent -writable";
+    let agent = engine.run(Client::Docker, &["run", "--rm", "debian", "sh", "-c", find]);
     assert_eq!(agent.stdout.trim(), "");
 }

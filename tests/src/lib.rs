@@ -139,7 +139,7 @@ impl Engine {
     /// An engine with further flags of `berth daemon`.
     pub fn start_with(flags: &[&str]) -> Engine {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = (std::process::id() % 20_000) * 10 + NEXT.fetch_add(1, Ordering::Relaxed) % 10;
+        let number = (std::process::id() % 20_000) * 100 + NEXT.fetch_add(1, Ordering::Relaxed) % 100;
         let dir = PathBuf::from(format!("/tmp/berth-test-{number}"));
         fs::create_dir_all(&dir).unwrap();
         let mut engine = Engine {
@@ -179,7 +179,7 @@ impl Engine {
 
     /// Starts the daemon (again).
     pub fn up(&mut self) {
-        let (a, b) = (64 + self.number / 256 % 64, self.number % 256);
+        let (a, b) = (64 + self.number / 100 % 64, self.number % 100);
         let log = fs::File::options().create(true).append(true).open(self.dir.join("log")).unwrap();
         let mut command = Command::new(berth_bin());
         command.arg("daemon").arg("--data-root").arg(self.data_root());
