@@ -12,6 +12,7 @@ mod call;
 mod connection;
 mod containers;
 mod detach;
+mod disk_usage;
 mod error;
 mod events;
 mod exec;

@@ -3,7 +3,7 @@
 use hyper::Method;
 
 use super::router::Route;
-use super::{absent, containers, events, exec, images, networks, system, volumes};
+use super::{absent, containers, disk_usage, events, exec, images, networks, system, volumes};
 
 macro_rules! routes {
     ($($method:ident $before:literal $({} $after:literal)? $(=> $end:ident)? , $handler:path;)*) => {
@@ -31,7 +31,7 @@ pub(crate) static ROUTES: &[Route] = routes! {
     GET "/version", system::version;
     GET "/info", system::info;
     GET "/events", events::events;
-    GET "/system/df", system::disk_usage;
+    GET "/system/df", disk_usage::disk_usage;
     POST "/auth", absent::auth;
 
     GET "/containers/json", containers::list::list;

@@ -1,15 +1,13 @@
-//! The engine itself: `/_ping`, `/version`, `/info`, `/system/df`.
+//! The engine itself: `/_ping`, `/version`, `/info`.
 
 use std::sync::Arc;
 
-use berth_api::container::{Empty, Map};
+use berth_api::container::Map;
 use berth_api::system::{
-    self as api, Component, DiskUsage, FirewallInfo, IndexConfig, Info, Plugins, RegistryConfig, Usage,
-    VersionResponse,
+    self as api, Component, FirewallInfo, IndexConfig, Info, Plugins, RegistryConfig, VersionResponse,
 };
 use berth_api::version::Version;
-use berth_api::volume::{UsageData, Volume};
-use berth_engine::{DiskUsage as EngineUsage, ListOptions, Time};
+use berth_engine::Time;
 use bytes::Bytes;
 use hyper::StatusCode;
 use hyper::header::{CACHE_CONTROL, HeaderName, HeaderValue, PRAGMA};
@@ -18,7 +16,6 @@ use super::answer::Answer;
 use super::call::Call;
 use super::error::Error;
 use super::server::{Server, Settings};
-use super::{containers, images};
 
 /// `GET /_ping` and `HEAD /_ping`
 pub(crate) async fn ping(_: Arc<Server>, _: Call) -> Result<Answer, Error> {
@@ -167,119 +164,5 @@ fn registries(settings: &Settings) -> RegistryConfig {
         insecure_registry_cidrs: cidrs.chain(["::1/128".to_owned(), "127.0.0.0/8".to_owned()]).collect(),
         index_configs,
         mirrors: (!settings.registry_mirrors.is_empty()).then(|| settings.registry_mirrors.clone()),
-    }
-}
-
-/// `GET /system/df`
-pub(crate) async fn disk_usage(server: Arc<Server>, call: Call) -> Result<Answer, Error> {
-    let mut wanted = Wanted::default();
-    for kind in call.query.all("type") {
-        match kind {
-            "container" => wanted.containers = true,
-            "image" => wanted.images = true,
-            "volume" => wanted.volumes = true,
-            "build-cache" => wanted.build_cache = true,
-            other => return Err(Error::invalid(format!("unknown object type: {other}"))),
-        }
-    }
-    if wanted == Wanted::default() {
-        wanted = Wanted { containers: true, images: true, volumes: true, build_cache: true };
-    }
-    let usage = server.engine.disk_usage().await?;
-    let verbose = call.query.flag("verbose");
-    let answer = render_usage(&server, usage, wanted, verbose)?;
-    Answer::json_for(&answer, call.version, api::DISK_USAGE_CHANGES)
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Wanted {
-    containers: bool,
-    images: bool,
-    volumes: bool,
-    build_cache: bool,
-}
-
-fn render_usage(
-    server: &Server,
-    usage: EngineUsage,
-    wanted: Wanted,
-    verbose: bool,
-) -> Result<DiskUsage, Error> {
-    let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
-    let mut answer = DiskUsage::default();
-    if wanted.images {
-        let images: Vec<_> = usage.images.iter().map(images::list::summary).collect();
-        let used = images
-            .iter()
-            .filter(|image| image.containers > 0)
-            .map(|image| image.size - image.shared_size.max(0));
-        let total = signed(usage.layers_size);
-        let active = images.iter().filter(|image| image.containers > 0).count();
-        answer.image_usage = Some(Usage {
-            reclaimable: total - used.sum::<i64>(),
-            ..counted(&images, active, total, verbose)
-        });
-        answer.layers_size = (!verbose).then_some(total);
-        answer.images = (!verbose).then_some(images);
-    }
-    if wanted.containers {
-        let all = ListOptions { all: true, ..ListOptions::default() };
-        let mut sizes: std::collections::HashMap<_, _> = usage.containers.into_iter().collect();
-        let list = server.engine.container_list(&all)?;
-        let (active, idle): (Vec<_>, Vec<_>) =
-            list.iter().partition(|container| container.state.status.is_running());
-        let writable = |list: &[&Arc<berth_engine::Container>]| {
-            list.iter()
-                .filter_map(|container| sizes.get(&container.record.id))
-                .map(|size| signed(size.writable))
-                .sum()
-        };
-        let (reclaimable, used): (i64, i64) = (writable(&idle), writable(&active));
-        let summaries: Vec<_> = list
-            .iter()
-            .map(|container| containers::list::summary(container, sizes.remove(&container.record.id)))
-            .collect();
-        answer.container_usage =
-            Some(Usage { reclaimable, ..counted(&summaries, active.len(), reclaimable + used, verbose) });
-        answer.containers = (!verbose).then_some(summaries);
-    }
-    if wanted.volumes {
-        let volumes: Vec<_> =
-            usage.volumes.into_iter().map(|(name, size, users)| volume(name, signed(size), users)).collect();
-        let size = |volume: &Volume| volume.usage_data.as_ref().map_or(0, |usage| usage.size);
-        let is_used = |volume: &&Volume| volume.usage_data.as_ref().is_some_and(|usage| usage.ref_count > 0);
-        let total = volumes.iter().map(size).sum();
-        let used: i64 = volumes.iter().filter(is_used).map(size).sum();
-        let active = volumes.iter().filter(is_used).count();
-        answer.volume_usage =
-            Some(Usage { reclaimable: total - used, ..counted(&volumes, active, total, verbose) });
-        answer.volumes = (!verbose).then_some(volumes);
-    }
-    if wanted.build_cache {
-        answer.build_cache_usage = Some(counted::<Empty>(&[], 0, 0, verbose));
-        answer.build_cache = (!verbose).then(Vec::new);
-    }
-    Ok(answer)
-}
-
-fn counted<T: Clone>(items: &[T], active: usize, total_size: i64, verbose: bool) -> Usage<T> {
-    let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
-    Usage {
-        active_count: count(active),
-        items: verbose.then(|| items.to_vec()),
-        reclaimable: 0,
-        total_count: count(items.len()),
-        total_size,
-    }
-}
-
-fn volume(name: String, size: i64, users: usize) -> Volume {
-    let ref_count = i64::try_from(users).unwrap_or(i64::MAX);
-    Volume {
-        driver: "local".to_owned(),
-        name,
-        scope: "local".to_owned(),
-        usage_data: Some(UsageData { ref_count, size }),
-        ..Volume::default()
     }
 }

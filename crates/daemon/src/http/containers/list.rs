@@ -1,5 +1,6 @@
 //! `GET /containers/json`
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use berth_api::container::{
@@ -24,11 +25,26 @@ pub(crate) async fn list(server: Arc<Server>, call: Call) -> Result<Answer, Erro
     let containers = server.engine.container_list(&options)?;
     let with_size = call.query.flag("size");
     let mut list = Vec::with_capacity(containers.len());
+    let mut names = Names::default();
     for container in &containers {
         let size = if with_size { size_of(&server, &container.record.id).await? } else { None };
-        list.push(summary(container, size));
+        list.push(Summary { image: names.of(&server, container), ..summary(container, size) });
     }
     Answer::json_for(&list, call.version, LIST_CHANGES)
+}
+
+/// What images' names stand for now, each looked up once.
+#[derive(Default)]
+struct Names<'c>(HashMap<&'c str, Option<String>>);
+
+impl<'c> Names<'c> {
+    /// The image as the user named it, or its id if the name is another image's by now.
+    fn of(&mut self, server: &Server, container: &'c Container) -> String {
+        let record = &container.record;
+        let name = record.config.image.as_str();
+        let id = self.0.entry(name).or_insert_with(|| server.engine.image_id(name));
+        if id.as_ref() == Some(&record.image) { name.to_owned() } else { record.image.clone() }
+    }
 }
 
 /// The size of a container; nothing if it went away meanwhile.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use berth_api::progress::Message;
-use berth_engine::ImageImport;
+use berth_engine::{Class, ImageImport};
 use hyper::StatusCode;
 use tokio::io::AsyncRead;
 
@@ -50,18 +50,28 @@ async fn import_archive(
     }
 }
 
-/// There is no registry client yet. What is here, or is part of the program, is up to date.
+/// There is no registry client yet: only the image that is part of the program can be had.
 async fn pull(server: &Server, image: &str, tag: &str) -> Result<Answer, Error> {
     let name = match tag {
         "" => image.to_owned(),
         digest if digest.contains(':') => format!("{image}@{digest}"),
         tag => format!("{image}:{tag}"),
     };
-    let _ = server;
-    Err(Error::new(
-        StatusCode::NOT_IMPLEMENTED,
-        format!(
-            "pulling {name} is not built yet: load the image from an archive (docker load, docker import)"
-        ),
-    ))
+    let engine = server.engine.clone();
+    let wanted = name.clone();
+    let added = tokio::task::spawn_blocking(move || engine.image_add_embedded(&wanted)).await;
+    match added.map_err(|error| Error::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))? {
+        Ok(added) => {
+            let status = if added { "Downloaded newer image for" } else { "Image is up to date for" };
+            let status = format!("Status: {status} {name}");
+            Ok(Answer::json_lines(futures_util::stream::iter([Message { status, ..Message::default() }])))
+        }
+        Err(error) if error.class() == Class::NotFound => Err(Error::new(
+            StatusCode::NOT_IMPLEMENTED,
+            format!(
+                "pulling {name} is not built yet: load the image from an archive (docker load, docker import)"
+            ),
+        )),
+        Err(error) => Err(error.into()),
+    }
 }

@@ -1,0 +1,353 @@
+//! The daemon on the wire: HTTP as old, new, slow and rude clients speak it. A real engine is behind it, with no
+//! containers; streams of containers are tested from outside, with the whole program.
+//!
+//! Needs root, as the engine does.
+
+#![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// A daemon in this process.
+struct Daemon {
+    dir: tempfile::TempDir,
+    main: JoinHandle<ExitCode>,
+    tcp: u16,
+}
+
+impl Daemon {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        // A port that was free a moment ago.
+        let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut flags = roots(dir.path());
+        flags.push(format!("--host=tcp://127.0.0.1:{tcp}"));
+        let main = std::thread::spawn(move || berth_daemon::main(flags.into_iter().map(Into::into)));
+        let daemon = Self { dir, main, tcp };
+        until("the daemon listens", || UnixStream::connect(daemon.socket()).is_ok());
+        daemon
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.dir.path().join("berth.sock")
+    }
+
+    fn connect(&self) -> UnixStream {
+        let stream = UnixStream::connect(self.socket()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream
+    }
+
+    /// Sends bytes, ends the sending side, and returns all that is answered.
+    fn raw(&self, request: &str) -> String {
+        let mut stream = self.connect();
+        stream.write_all(request.as_bytes()).unwrap();
+        rest(&mut stream)
+    }
+
+    /// The status and the body of one request.
+    fn ask(&self, method: &str, path: &str, body: &str) -> (u16, String) {
+        let kind = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
+        let length = body.len();
+        let answer = self.raw(&format!(
+            "{method} {path} HTTP/1.1\r\nHost: d\r\nConnection: close\r\n{kind}Content-Length: {length}\r\n\r\n{body}"
+        ));
+        parse(&answer)
+    }
+
+    fn message(&self, method: &str, path: &str, body: &str) -> (u16, String) {
+        let (status, body) = self.ask(method, path, body);
+        let error: berth_api::ErrorResponse = serde_json::from_str(&body).unwrap_or_default();
+        (status, error.message)
+    }
+}
+
+fn roots(dir: &Path) -> Vec<String> {
+    let path = |name: &str| dir.join(name).display().to_string();
+    vec![
+        format!("--data-root={}", path("data")),
+        format!("--exec-root={}", path("run")),
+        format!("--pidfile={}", path("pid")),
+        format!("--host=unix://{}", path("berth.sock")),
+        format!("--cgroup-parent=/berth-protocol-{}", std::process::id()),
+        "--bridge=none".to_owned(),
+        "--log-level=error".to_owned(),
+    ]
+}
+
+fn until(what: &str, mut check: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(30);
+    while !check() {
+        assert!(Instant::now() < end, "not in time: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn rest(stream: &mut impl Read) -> String {
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    String::from_utf8(bytes).unwrap()
+}
+
+/// One whole answer with a known length from a connection that goes on.
+fn one_answer(stream: &mut impl Read) -> (u16, String) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let mut body = vec![0; header(&head, "content-length").map_or(0, |length| length.parse().unwrap())];
+    stream.read_exact(&mut body).unwrap();
+    parse(&(head + std::str::from_utf8(&body).unwrap()))
+}
+
+fn parse(answer: &str) -> (u16, String) {
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {answer:?}"));
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, body.trim_end().to_owned())
+}
+
+fn header<'h>(head: &'h str, name: &str) -> Option<&'h str> {
+    head.lines()
+        .find_map(|line| line.split_once(": ").filter(|(key, _)| key.eq_ignore_ascii_case(name)))
+        .map(|(_, value)| value)
+}
+
+/// One daemon for all checks, as signals are for the whole process.
+#[test]
+fn the_daemon_on_the_wire() {
+    let daemon = Daemon::start();
+    versions_are_negotiated(&daemon);
+    headers_are_dockers(&daemon);
+    wrong_requests_have_dockers_texts(&daemon);
+    what_is_absent_says_so(&daemon);
+    connections_are_kept_and_pipelined(&daemon);
+    bodies_are_read_in_one_way_only(&daemon);
+    requests_that_become_streams_are_recognised_however_they_arrive(&daemon);
+    streams_end_with_their_clients(&daemon);
+    the_same_is_served_over_tcp(&daemon);
+    a_second_daemon_is_refused(&daemon);
+    the_daemon_ends_when_it_is_told(daemon);
+}
+
+fn versions_are_negotiated(daemon: &Daemon) {
+    for path in ["/_ping", "/v1.24/_ping", "/v1.52/_ping"] {
+        assert_eq!(daemon.ask("GET", path, ""), (200, "OK".to_owned()), "{path}");
+    }
+    let (status, text) = daemon.message("GET", "/v1.53/version", "");
+    assert_eq!(
+        (status, text.as_str()),
+        (400, "client version 1.53 is too new. Maximum supported API version is 1.52")
+    );
+    let (status, text) = daemon.message("GET", "/v1.23/version", "");
+    assert_eq!(status, 400);
+    assert_eq!(
+        text,
+        "client version 1.23 is too old. Minimum supported API version is 1.24, please upgrade your client to a newer version"
+    );
+    for path in ["/nothing", "/v1.45/nothing", "/vabc/version", "/v1.45", "/"] {
+        assert_eq!(daemon.message("GET", path, ""), (404, "page not found".to_owned()), "{path}");
+    }
+    assert_eq!(daemon.message("POST", "/version", ""), (404, "page not found".to_owned()));
+}
+
+fn headers_are_dockers(daemon: &Daemon) {
+    let answer = daemon.raw("HEAD /_ping HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n");
+    for line in [
+        "Api-Version: 1.52",
+        "Ostype: linux",
+        "Docker-Experimental: false",
+        "Swarm: inactive",
+        "Content-Length: 0",
+    ] {
+        assert!(answer.contains(&format!("\r\n{line}\r\n")), "{line}: {answer}");
+    }
+    assert!(answer.ends_with("\r\n\r\n"), "a body: {answer}");
+    assert!(header(&answer, "server").unwrap().ends_with(" (linux)"));
+    // What is no route has none of them.
+    let answer = daemon.raw("GET /nothing HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n");
+    assert_eq!(header(&answer, "api-version"), None);
+}
+
+fn wrong_requests_have_dockers_texts(daemon: &Daemon) {
+    let create = |body: &str| daemon.message("POST", "/containers/create", body).1;
+    assert_eq!(create(""), "invalid JSON: got EOF while reading request body");
+    assert_eq!(create("{"), "invalid JSON: unexpected EOF");
+    assert_eq!(create("null"), "config cannot be empty in order to create a container");
+    assert_eq!(create("{}"), "config cannot be empty in order to create a container");
+    assert_eq!(create(r#"{"Image":"a"} x"#), "unexpected content after JSON");
+    assert_eq!(
+        create(r#"{"Image":5}"#),
+        "invalid JSON: json: cannot unmarshal number into Go struct field ContainerConfigWrapper.Config.Image of type string"
+    );
+    assert_eq!(daemon.message("GET", "/containers/json?filters=bad", ""), (400, "invalid filter".to_owned()));
+    assert_eq!(daemon.message("GET", "/containers/json?filters=%zz", "").0, 400);
+    assert_eq!(
+        daemon.message("GET", "/containers/nobody/json", ""),
+        (404, "No such container: nobody".to_owned())
+    );
+    assert_eq!(daemon.message("GET", "/containers/a%2Fb/json", "").0, 404);
+    let (status, text) = daemon.message("GET", "/containers/nobody/logs", "");
+    assert_eq!((status, text.as_str()), (400, "Bad parameters: you must choose at least one stream"));
+}
+
+fn what_is_absent_says_so(daemon: &Daemon) {
+    let (status, text) = daemon.message("POST", "/build", "");
+    assert_eq!(status, 501);
+    assert!(text.ends_with("is not built yet"), "{text}");
+    assert_eq!(daemon.message("GET", "/nodes", "").0, 503);
+    assert_eq!(daemon.ask("GET", "/plugins", ""), (200, "[]".to_owned()));
+}
+
+fn connections_are_kept_and_pipelined(daemon: &Daemon) {
+    let mut stream = daemon.connect();
+    let ping = "GET /_ping HTTP/1.1\r\nHost: d\r\n\r\n";
+    stream.write_all(format!("{ping}{ping}").as_bytes()).unwrap();
+    for _ in 0..2 {
+        assert_eq!(one_answer(&mut stream), (200, "OK".to_owned()));
+    }
+    // A body that its handler did not want is not taken for the next request.
+    let junk = "GET /nothing HTTP/1.1\r\n\r\n".repeat(100);
+    let length = junk.len();
+    let head = format!(
+        "POST /containers/create HTTP/1.1\r\nHost: d\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    std::thread::sleep(Duration::from_millis(20));
+    stream.write_all(junk.as_bytes()).unwrap();
+    let (status, text) = one_answer(&mut stream);
+    assert_eq!(status, 400);
+    assert!(
+        text.contains("unsupported Content-Type header (text/plain): must be 'application/json'"),
+        "{text}"
+    );
+    stream.write_all(ping.as_bytes()).unwrap();
+    assert_eq!(one_answer(&mut stream), (200, "OK".to_owned()));
+}
+
+/// Lesson of CVE-2024-41110 and its kin: what is judged and what is done must be read from the same bytes.
+fn bodies_are_read_in_one_way_only(daemon: &Daemon) {
+    let body = r#"{"Image":"nobody-has-this"}"#;
+    let chunked = format!(
+        "POST /containers/create HTTP/1.1\r\nHost: d\r\nConnection: close\r\nContent-Type: application/json\r\n\
+         Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n",
+        body.len()
+    );
+    assert_eq!(parse(&daemon.raw(&chunked)).0, 404);
+    for (path, fields) in [
+        ("/containers/create", "Content-Length: 5\r\nContent-Length: 6\r\n"),
+        ("/containers/create", "Content-Length: x\r\n"),
+        ("/exec/nobody/start", "Content-Length: 5\r\nContent-Length: 6\r\n"),
+        ("/exec/nobody/start", "Content-Length: -1\r\n"),
+        ("/exec/nobody/start", "Bad Header: 1\r\n"),
+    ] {
+        let mut stream = daemon.connect();
+        stream.write_all(format!("POST {path} HTTP/1.1\r\nHost: d\r\n{fields}\r\n{{}}").as_bytes()).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let answer = rest(&mut stream);
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{path} {fields}: {answer}");
+    }
+    let long = format!("GET /{} HTTP/1.1\r\nHost: d\r\n\r\n", "a".repeat(100 << 10));
+    let mut stream = daemon.connect();
+    let _ = stream.write_all(long.as_bytes()); // it may be refused before it is all sent
+    let mut status = [0; 12];
+    if stream.read_exact(&mut status).is_ok() {
+        assert!(status.starts_with(b"HTTP/1.1 4"), "{status:?}");
+    }
+    assert_eq!(daemon.ask("GET", "/_ping", "").0, 200);
+}
+
+fn requests_that_become_streams_are_recognised_however_they_arrive(daemon: &Daemon) {
+    let missing = (404, "{\"message\":\"No such container: nobody\"}".to_owned());
+    for upgrade in ["", "Connection: Upgrade\r\nUpgrade: tcp\r\n"] {
+        let request = format!(
+            "POST /v1.24/containers/nobody/attach?stream=1&stdout=1 HTTP/1.1\r\nHost: d\r\n{upgrade}\r\n"
+        );
+        assert_eq!(parse(&daemon.raw(&request)), missing, "{upgrade}");
+        // Later on a connection it is hyper's.
+        let mut stream = daemon.connect();
+        stream.write_all(format!("GET /_ping HTTP/1.1\r\nHost: d\r\n\r\n{request}").as_bytes()).unwrap();
+        assert_eq!(one_answer(&mut stream).0, 200);
+        assert_eq!(one_answer(&mut stream), missing, "{upgrade}");
+    }
+    // Byte by byte, with a body.
+    let request = "POST /exec/nobody/start HTTP/1.1\r\nHost: d\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
+    let mut stream = daemon.connect();
+    for byte in request.bytes() {
+        stream.write_all(&[byte]).unwrap();
+    }
+    assert_eq!(
+        parse(&rest(&mut stream)),
+        (404, "{\"message\":\"No such exec instance: nobody\"}".to_owned())
+    );
+    // A client that goes away in the middle leaves nothing behind but its end.
+    for cut in [1, 10, 40, request.len() - 1] {
+        daemon.connect().write_all(&request.as_bytes()[..cut]).unwrap();
+    }
+    assert_eq!(daemon.ask("GET", "/_ping", "").0, 200);
+}
+
+fn streams_end_with_their_clients(daemon: &Daemon) {
+    let listeners = || {
+        let (status, info) = daemon.ask("GET", "/info", "");
+        assert_eq!(status, 200, "{info}");
+        let info: serde_json::Value = serde_json::from_str(&info).unwrap();
+        info["NEventsListener"].as_i64().unwrap()
+    };
+    assert_eq!(listeners(), 0);
+    let mut stream = daemon.connect();
+    stream.write_all(b"GET /events HTTP/1.1\r\nHost: d\r\n\r\n").unwrap();
+    // The head comes at once, although nothing has happened yet.
+    let mut head = [0; 15];
+    stream.read_exact(&mut head).unwrap();
+    assert_eq!(&head, b"HTTP/1.1 200 OK");
+    assert_eq!(listeners(), 1);
+    drop(stream);
+    until("the listener is gone", || listeners() == 0);
+    let (status, body) = daemon.ask("GET", "/events?since=1&until=2", "");
+    assert_eq!((status, body.contains("\"Type\"")), (200, false));
+}
+
+fn the_same_is_served_over_tcp(daemon: &Daemon) {
+    let mut stream = TcpStream::connect(("127.0.0.1", daemon.tcp)).unwrap();
+    stream.write_all(b"GET /_ping HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n").unwrap();
+    assert_eq!(parse(&rest(&mut stream)), (200, "OK".to_owned()));
+}
+
+fn a_second_daemon_is_refused(daemon: &Daemon) {
+    let failed = |flags: Vec<String>| {
+        let code = berth_daemon::main(flags.into_iter().map(Into::into));
+        assert_ne!(format!("{code:?}"), format!("{:?}", ExitCode::SUCCESS));
+    };
+    // By the pidfile, and by the socket.
+    failed(roots(daemon.dir.path()));
+    let mut flags = roots(daemon.dir.path());
+    flags.push(format!("--pidfile={}", daemon.dir.path().join("other-pid").display()));
+    failed(flags);
+    assert_eq!(daemon.ask("GET", "/_ping", "").0, 200);
+}
+
+fn the_daemon_ends_when_it_is_told(daemon: Daemon) {
+    // An idle connection, one that has begun a request, and a stream do not hold it up.
+    let _idle = daemon.connect();
+    let mut slow = daemon.connect();
+    slow.write_all(b"POST /exec/").unwrap();
+    let mut events = daemon.connect();
+    events.write_all(b"GET /events HTTP/1.1\r\nHost: d\r\n\r\n").unwrap();
+    let pidfile = daemon.dir.path().join("pid");
+    assert_eq!(std::fs::read_to_string(&pidfile).unwrap(), std::process::id().to_string());
+    rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM).unwrap();
+    let code = daemon.main.join().unwrap();
+    assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::SUCCESS));
+    assert!(!pidfile.exists());
+    assert!(!daemon.dir.path().join("berth.sock").exists());
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+    assert!(!mounts.contains(&daemon.dir.path().display().to_string()), "{mounts}");
+}
