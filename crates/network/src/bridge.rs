@@ -1,8 +1,9 @@
 //! The bridge: made or taken up, with its addresses and settings.
 
 use std::{
-    fs::{self, File},
+    fs::{self, DirBuilder, File},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    os::unix::fs::DirBuilderExt,
 };
 
 use rustix::fs::{FlockOperation, flock};
@@ -39,7 +40,9 @@ pub(crate) fn lock(config: &NetworkConfig, bridge: &str) -> Result<Lock, Error> 
 
 fn open_lock_file(config: &NetworkConfig, name: &str) -> Result<File, Error> {
     let path = config.lock_dir.join(name);
-    fs::create_dir_all(&config.lock_dir)
+    // For root only: whoever can open a file can lock it.
+    let created = DirBuilder::new().recursive(true).mode(0o700).create(&config.lock_dir);
+    created
         .and_then(|()| File::options().create(true).truncate(false).write(true).open(&path))
         .map_err(|error| Error::kernel(format!("open {}", path.display()), error))
 }

@@ -14,6 +14,16 @@
 //! descriptor (the engine, the shim) or a process in it: nothing is bind-mounted on the host.
 //!
 //! All calls are synchronous and may be made from any number of threads at once.
+//!
+//! What the kernel cannot do, and there is no process to do instead:
+//!
+//! - An IPv6 connection is not led to a container that has only IPv4. Its ports are published on IPv4 only; a client
+//!   that tries `::1` first is refused at once and goes on with 127.0.0.1. To publish on an IPv6 address by name is an
+//!   error.
+//! - With IPv6 on the bridge, `::1` is published too, but not where bridged frames pass the firewall
+//!   (`net.bridge.bridge-nf-call-ip6tables`): it is refused there.
+//! - Another firewall's drop is final: one that drops forwarded packets cuts the bridge from outside. See
+//!   [`Network::warnings`].
 #![forbid(unsafe_code)]
 
 mod bridge;
