@@ -304,7 +304,7 @@ async fn take_up(engine: &Inner, record: &Record, state: &mut State) -> Option<R
             state.finished_at = Time::now();
         }
     }
-    if let Err(error) = clean_up(&directory).await {
+    if let Err(error) = clean_up(&directory, &engine.cgroups_path(record)).await {
         tracing::error!(container.id = %record.id, "cleaning up: {}", chain(&error));
     }
     None
@@ -365,7 +365,7 @@ fn sweep_shims(engine: &Inner, known: &HashSet<&str>) {
         }
         let path = entry.path();
         tokio::spawn(async move {
-            if let Err(error) = clean_up(&path).await {
+            if let Err(error) = clean_up(&path, "").await {
                 tracing::warn!("cleaning up {}: {}", path.display(), chain(&error));
             }
         });

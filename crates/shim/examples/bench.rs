@@ -37,6 +37,12 @@ async fn main() {
     }
 }
 
+/// Time on a processor, which does not depend on what else the machine does.
+fn cpu(pid: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap();
+    Duration::from_nanos(stat.split(' ').next().unwrap().parse().unwrap())
+}
+
 fn median(mut values: Vec<Duration>) -> Duration {
     values.sort();
     values[values.len() / 2]
@@ -44,7 +50,7 @@ fn median(mut values: Vec<Duration>) -> Duration {
 
 async fn start() {
     let host = Host::new();
-    let (mut starts, mut exits, mut shutdowns) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut starts, mut exits, mut shutdowns, mut used) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut stages: Vec<Timings> = Vec::new();
     for _ in 0..200 {
         let order = host.container("a", &["true"]);
@@ -54,13 +60,20 @@ async fn start() {
         stages.push(started.timings);
         exited(&mut started).await;
         exits.push(began.elapsed());
+        used.push(cpu(started.shim_pid));
         shim.shutdown().await.unwrap();
         shutdowns.push(began.elapsed());
     }
     let stage = |of: fn(&Timings) -> u32| {
         median(stages.iter().map(|timings| Duration::from_micros(of(timings).into())).collect())
     };
-    println!("start of `true`: started {:?}, exited {:?}, shut down {:?}", median(starts), median(exits), median(shutdowns));
+    println!(
+        "start of `true`: started {:?}, exited {:?}, shut down {:?}",
+        median(starts),
+        median(exits),
+        median(shutdowns)
+    );
+    println!("  processor time of the shim until then {:?}", median(used));
     println!(
         "  spawn {:?}, parse {:?}, prepare {:?}, runtime {:?}",
         stage(|timings| timings.spawn_us),
@@ -83,7 +96,8 @@ async fn execs() {
         exec.exit.await.unwrap();
         exits.push(began.elapsed());
     }
-    println!("exec of `true`: started {:?}, exited {:?}", median(starts), median(exits));
+    let used = cpu(started.shim_pid) / 200;
+    println!("exec of `true`: started {:?}, exited {:?}, processor {used:?}", median(starts), median(exits));
     shim.signal(&Target::Container, 9).await.unwrap();
     exited(&mut started).await;
     shim.shutdown().await.unwrap();
@@ -99,7 +113,7 @@ async fn logged(what: &str, args: &[&str], files: u32) {
     let began = Instant::now();
     let (shim, mut started) = host.start(order).await;
     exited(&mut started).await;
-    println!("{what}: {:?}", began.elapsed());
+    println!("{what}: {:?}, processor time of the shim {:?}", began.elapsed(), cpu(started.shim_pid));
     shim.shutdown().await.unwrap();
 }
 
@@ -112,9 +126,11 @@ async fn attached(args: &[&str]) {
     let began = Instant::now();
     let (shim, mut started) = host.start(order).await;
     let mut sink = tokio::io::sink();
-    let bytes = tokio::io::copy_buf(&mut tokio::io::BufReader::with_capacity(1 << 16, &mut stream), &mut sink).await;
+    let bytes =
+        tokio::io::copy_buf(&mut tokio::io::BufReader::with_capacity(1 << 16, &mut stream), &mut sink).await;
     exited(&mut started).await;
-    println!("attached without a log, {} bytes: {:?}", bytes.unwrap(), began.elapsed());
+    let used = cpu(started.shim_pid);
+    println!("attached without a log, {} bytes: {:?}, processor {used:?}", bytes.unwrap(), began.elapsed());
     shim.shutdown().await.unwrap();
 }
 
@@ -125,7 +141,7 @@ async fn memory() {
         running.push(host.start(host.container(&format!("c{number}"), &["sleep", "1000"])).await);
     }
     tokio::time::sleep(Duration::from_millis(1500)).await;
-    let pid = shim_pid(&host, "c7");
+    let pid = running[7].1.shim_pid;
     println!("{}", std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap());
     for (number, (shim, started)) in running.iter_mut().enumerate() {
         shim.signal(&Target::Container, 9).await.unwrap();

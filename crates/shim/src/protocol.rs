@@ -111,6 +111,7 @@ pub(crate) struct StartedAnswer {
     pub(crate) cgroup: String,
     /// Execs that run.
     pub(crate) execs: Vec<(String, u32)>,
+    pub(crate) shim_pid: u32,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -107,8 +107,8 @@ pub struct Timings {
     pub start_us: u32,
 }
 
-/// What the shim writes to `state.json` in its directory before the container's program runs, so that the
-/// container can be found and ended even if the shim was killed.
+/// What the shim writes to `state.json` in its directory when it has lost its engine, so that the container can be found
+/// and ended even if the shim is killed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     /// The container's id.

@@ -76,7 +76,8 @@ async fn an_exec_has_a_terminal() {
 async fn what_cannot_be_executed_says_why() {
     let host = Host::new();
     let (shim, mut started) = host.start(host.container("a", &["sleep", "1000"])).await;
-    let StartError::Runtime { code, message } = shim.exec(exec("e1", &["nosuch"], None)).await.unwrap_err() else {
+    let StartError::Runtime { code, message } = shim.exec(exec("e1", &["nosuch"], None)).await.unwrap_err()
+    else {
         panic!("another error");
     };
     assert_eq!(code, 127, "{message}");
@@ -129,7 +130,8 @@ async fn twenty_execs_at_once() {
         all.spawn(async move {
             let (attach, mut stream) = Attach::pair(output()).unwrap();
             let script = format!("echo {number}; exit {number}");
-            let running = shim.exec(exec(&format!("e{number}"), &shell(&script), Some(attach))).await.unwrap();
+            let running =
+                shim.exec(exec(&format!("e{number}"), &shell(&script), Some(attach))).await.unwrap();
             assert_eq!(frames(&mut stream).await.stdout, format!("{number}\n").as_bytes());
             assert_eq!(running.exit.await.unwrap().code, number);
         });

@@ -22,7 +22,8 @@ async fn any_bytes_are_logged_as_docker_logs_them() {
     let (status, _) = host.run(host.container("a", &["cat", "/bytes"])).await;
     assert_eq!(status.code, 0);
     let log = fs::read_to_string(host.log_file("a")).unwrap();
-    let texts: Vec<&str> = log.lines().map(|line| line.split("\",\"stream\":\"stdout\",\"time\":\"").next().unwrap()).collect();
+    let texts: Vec<&str> =
+        log.lines().map(|line| line.split("\",\"stream\":\"stdout\",\"time\":\"").next().unwrap()).collect();
     let mut expect = vec![
         "{\"log\":\"\\u0000\\u0001\\u0002\\u0003\\u0004\\u0005\\u0006\\u0007\\u0008\\u0009\\n".to_owned(),
         format!(
@@ -56,8 +57,10 @@ async fn a_flood_is_rotated_and_what_is_kept_is_whole() {
     assert_eq!(exited(&mut started).await.code, 0);
     let path = host.log_file("a");
     let numbered = |number: u32, suffix: &str| format!("{}.{number}{suffix}", path.display());
-    eventually("all are compressed", || (1..4).all(|number| Path::new(&numbered(number, ".gz")).exists())).await;
-    eventually("the sources are gone", || (1..4).all(|number| !Path::new(&numbered(number, "")).exists())).await;
+    eventually("all are compressed", || (1..4).all(|number| Path::new(&numbered(number, ".gz")).exists()))
+        .await;
+    eventually("the sources are gone", || (1..4).all(|number| !Path::new(&numbered(number, "")).exists()))
+        .await;
     shim.shutdown().await.unwrap();
     let mut text = String::new();
     for number in (1..4).rev() {
@@ -77,7 +80,11 @@ async fn a_flood_is_rotated_and_what_is_kept_is_whole() {
         .collect();
     let first = 100_001 - u32::try_from(numbers.len()).unwrap();
     assert_eq!(numbers, (first..=100_000).collect::<Vec<_>>());
-    assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 4 + 1, "log files and the exit");
+    assert_eq!(
+        fs::read_dir(path.parent().unwrap()).unwrap().count(),
+        4 + 1,
+        "log files and the exit, which nobody had taken"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -91,7 +98,8 @@ async fn a_shutdown_does_not_wait_for_the_compressor_and_leaves_no_half_file() {
         assert_eq!(exited(&mut started).await.code, 0);
         shim.shutdown().await.unwrap();
         let files = fs::read_dir(host.log_file("a").parent().unwrap()).unwrap().flatten();
-        let half: Vec<_> = files.filter(|file| file.path().extension().is_some_and(|end| end == "tmp")).collect();
+        let half: Vec<_> =
+            files.filter(|file| file.path().extension().is_some_and(|end| end == "tmp")).collect();
         assert!(half.is_empty(), "{half:?}");
     }
 }
@@ -117,7 +125,9 @@ async fn a_full_disk_drops_lines_and_says_so_when_there_is_space_again() {
     let texts: Vec<String> = fs::read_to_string(small.0.join("a-json.log"))
         .unwrap()
         .lines()
-        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["log"].as_str().unwrap().to_owned())
+        .map(|line| {
+            serde_json::from_str::<serde_json::Value>(line).unwrap()["log"].as_str().unwrap().to_owned()
+        })
         .collect();
     let kept = texts.len() - 2;
     assert!(kept > 100, "{kept}");
@@ -125,7 +135,10 @@ async fn a_full_disk_drops_lines_and_says_so_when_there_is_space_again() {
         assert_eq!(text, &format!("{number}\n"));
     }
     let dropped = 20_001 - kept;
-    assert_eq!(texts[kept], format!("berth: {dropped} log lines were dropped: No space left on device (os error 28)\n"));
+    assert_eq!(
+        texts[kept],
+        format!("berth: {dropped} log lines were dropped: No space left on device (os error 28)\n")
+    );
     assert_eq!(texts[kept + 1], "again\n");
 }
 

@@ -35,7 +35,7 @@ async fn fifty_at_once_and_small() {
         assert_eq!(exec.exit.await.unwrap().code, 0);
     }
     tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
-    let pss: Vec<u64> = running.iter().map(|(number, ..)| pss_kib(shim_pid(&host, &format!("c{number}")))).collect();
+    let pss: Vec<u64> = running.iter().map(|(_, _, started, _)| pss_kib(started.shim_pid)).collect();
     let mean = pss.iter().sum::<u64>() / u64::from(MANY);
     println!("PSS of a shim: {mean} KiB in the mean, {} at most", pss.iter().max().unwrap());
     // The code of an unoptimised build is a multiple, and is touched as widely.

@@ -178,7 +178,8 @@ impl Task {
     async fn shim_lost(&mut self) {
         let directory = self.engine.paths.shim(&self.container.record.id);
         tracing::warn!(container.id = %self.container.record.id, "the supervisor is gone: ending the container");
-        if let Err(error) = berth_shim::client::clean_up(&directory).await {
+        let cgroup = self.running.as_ref().map(|running| running.shim.cgroup_path().to_owned());
+        if let Err(error) = berth_shim::client::clean_up(&directory, &cgroup.unwrap_or_default()).await {
             tracing::error!(container.id = %self.container.record.id, "cleaning up: {}", chain(&error));
         }
         let finished_at_nanos = Time::now().unix_nanos().unsigned_abs();

@@ -18,15 +18,20 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// Ends what a killed shim left: kills the container's processes through its cgroup, removes the cgroup and the
 /// shim's directory. Does nothing where nothing is left.
 ///
+/// `cgroup` is the container's ([`Shim::cgroup_path`](super::Shim::cgroup_path), or where it was told to be); empty if
+/// that is not known, then only what the shim itself may have left word of is ended.
+///
 /// # Errors
 /// Processes are left that cannot be killed.
-pub async fn clean_up(dir: &Path) -> Result<(), Error> {
-    let dir = dir.to_owned();
+pub async fn clean_up(dir: &Path, cgroup: &str) -> Result<(), Error> {
+    let (dir, cgroup) = (dir.to_owned(), cgroup.to_owned());
     blocking(move || {
         if let Some(state) = read_state(&dir) {
             end_shim(&state);
-            end_processes(&state)?;
+            kill(&state, state.pid, state.start_time);
+            end_processes(&state.cgroup)?;
         }
+        end_processes(&cgroup)?;
         for name in [SOCKET, STATE, "state.json.next", LAST_WORDS] {
             let _ = std::fs::remove_file(dir.join(name));
         }
@@ -80,9 +85,8 @@ fn end_shim(state: &State) {
     kill(state, state.shim_pid, state.shim_start_time);
 }
 
-fn end_processes(state: &State) -> Result<(), Error> {
-    kill(state, state.pid, state.start_time);
-    let Ok(cgroup) = reopen(&state.cgroup) else { return Ok(()) };
+fn end_processes(path: &str) -> Result<(), Error> {
+    let Ok(cgroup) = reopen(path) else { return Ok(()) };
     for _ in 0..ROUNDS {
         // A cgroup that is gone has no processes.
         if cgroup.is_empty().unwrap_or(true) {
@@ -91,7 +95,7 @@ fn end_processes(state: &State) -> Result<(), Error> {
         let _ = cgroup.kill_all();
         std::thread::sleep(PAUSE);
     }
-    Err(Error::Cgroup(format!("processes in cgroup {} cannot be killed", state.cgroup)))
+    Err(Error::Cgroup(format!("processes in cgroup {path} cannot be killed")))
 }
 
 /// Kills a process by its pid, if that still is the same process.

@@ -28,7 +28,8 @@ pub use shim::{Found, Shim, reconnect};
 pub struct Start {
     /// The container's id.
     pub id: String,
-    /// The shim's own directory, `<exec-root>/shim/<id>`: it is made (0700) if it is missing, its parents are not.
+    /// The shim's own directory, `<exec-root>/shim/<id>`. Its parent must exist; it is made (0700) when it is needed,
+    /// which is when the engine is gone.
     pub dir: PathBuf,
     /// The bundle directory handed to hooks, and to another runtime as its bundle. May be the same as `dir`.
     pub bundle: PathBuf,
@@ -114,6 +115,8 @@ pub struct Started {
     pub start_time: u64,
     /// When its program began: nanoseconds since the epoch.
     pub started_at_nanos: u64,
+    /// The shim's own process.
+    pub shim_pid: u32,
     /// Execs that run, and their processes (after a reconnection).
     pub execs: Vec<(String, u32)>,
     /// Everything that happens from now on, in order. Has one reader.

@@ -22,6 +22,7 @@ use crate::types::Target;
 
 /// A shim that does not answer for so long is not one.
 const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// A handle on a shim and its container; cheap to clone.
 ///
@@ -56,7 +57,14 @@ pub async fn reconnect(dir: &Path, exit_file: &Path) -> Result<Found, Error> {
             std::fs::read(exit_file).ok().and_then(|content| serde_json::from_slice(&content).ok());
         recorded.map_or_else(|| Found::Gone(read_state(dir)), Found::Exited)
     };
-    let Some(socket) = connect(dir).await? else { return Ok(lost()) };
+    let mut socket = connect(dir).await?;
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    // A shim that has just lost its engine, on a machine that has much to do, may not have made its socket yet.
+    while socket.is_none() && is_running(dir).await && tokio::time::Instant::now() < deadline {
+        tokio::time::sleep(PAUSE).await;
+        socket = connect(dir).await?;
+    }
+    let Some(socket) = socket else { return Ok(lost()) };
     let Connection { handle, events, mut answers } = connection::open(socket, None);
     handle.send(Outgoing::new(FIRST, &Request::Resume, Vec::new())?);
     let answer = tokio::time::timeout(PATIENCE, answers.recv()).await;
@@ -72,6 +80,21 @@ pub async fn reconnect(dir: &Path, exit_file: &Path) -> Result<Found, Error> {
         // It ended rather than answer: nobody had taken its container.
         None => Ok(lost()),
     }
+}
+
+/// Whether there is a process that calls itself the shim of this directory.
+async fn is_running(dir: &Path) -> bool {
+    let id = dir.file_name().unwrap_or_default().as_encoded_bytes();
+    let command = [b"berth\0shim\0", id, b"\0"].concat();
+    let found = blocking(move || {
+        let processes = std::fs::read_dir("/proc")?.flatten().filter(|entry| {
+            let name = entry.file_name();
+            name.as_encoded_bytes().iter().all(u8::is_ascii_digit)
+        });
+        let mut lines = processes.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+        Ok(lines.any(|line| line == command))
+    });
+    found.await.unwrap_or(false)
 }
 
 /// Connects to the socket in a directory; none if nobody listens. The path may be longer than a socket address can
@@ -280,6 +303,7 @@ impl Started {
             pid: answer.pid,
             start_time: answer.start_time,
             started_at_nanos: answer.started_at_nanos,
+            shim_pid: answer.shim_pid,
             execs: answer.execs.clone(),
             events,
             timings: answer.timings,

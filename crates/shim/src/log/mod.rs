@@ -17,7 +17,7 @@ mod rotate;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Access, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::time;
@@ -60,15 +60,24 @@ struct Dropped {
 }
 
 impl Log {
-    /// Opens a log to append to.
+    /// Opens a log to append to. One that is not there yet is made with its first line: many containers never say
+    /// anything.
     ///
     /// # Errors
-    /// The file cannot be opened or made.
+    /// The file cannot be opened, or not be made.
     pub(crate) fn open(config: LogFile) -> io::Result<Log> {
-        let file = open(&config.path, OFlags::empty())?;
-        let size = rustix::fs::fstat(&file)?.st_size;
+        let file = match open(&config.path, OFlags::empty()) {
+            Ok(file) => Some(file),
+            Err(Errno::NOENT) => {
+                let directory = config.path.parent().unwrap_or(std::path::Path::new("/"));
+                rustix::fs::access(directory, Access::WRITE_OK | Access::EXEC_OK)?;
+                None
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let size = file.as_ref().map(rustix::fs::fstat).transpose()?.map_or(0, |stat| stat.st_size);
         Ok(Log {
-            file: Some(file),
+            file,
             size: u64::try_from(size).unwrap_or(0),
             rotation: Rotation::new(config.path, config.max_size_bytes, config.max_files, config.compress),
             attrs: config.attrs,
@@ -185,8 +194,8 @@ impl Log {
             if self.rotation.is_due(self.size) {
                 self.file = None;
                 match self.rotation.rotate() {
-                    Ok(()) => self.reopen(OFlags::TRUNC),
-                    Err(_) => self.reopen(OFlags::empty()),
+                    Ok(()) => self.reopen(OFlags::CREATE | OFlags::TRUNC),
+                    Err(_) => self.reopen(OFlags::CREATE),
                 }
             }
         }
@@ -210,7 +219,7 @@ impl Log {
             return;
         }
         if self.file.is_none() {
-            self.reopen(OFlags::empty());
+            self.reopen(OFlags::CREATE);
         }
         if self.dropped.lines > 0 {
             let mut note = self.dropped.note(&self.attrs);
@@ -276,7 +285,7 @@ fn cut(file: &OwnedFd, excess: u64) {
 }
 
 fn open(path: &std::path::Path, more: OFlags) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW | more;
+    let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CLOEXEC | OFlags::NOFOLLOW | more;
     rustix::fs::open(path, flags, Mode::from_raw_mode(0o640))
 }
 

@@ -15,8 +15,9 @@ use super::foreign::Foreign;
 use super::group::Group;
 use super::link::Link;
 use super::poll::{Poller, Token, Watch};
+use super::shore::Shore;
 use super::stdio::{Context, Ends, Stdio};
-use super::{CONTAINER, FIRST_EXEC, FIRST_LINK, LISTENER, Life, OOM, SHIM, SHRINK_NANOS, SIGNALS};
+use super::{CONTAINER, FIRST_EXEC, FIRST_LINK, Life, OOM, SHIM, SHRINK_NANOS, SIGNALS};
 use super::{Server, Timers};
 use crate::log::Log;
 use crate::protocol::{Answer, AttachRequest, Failure, LAST_WORDS, Request, StartRequest, StartedAnswer};
@@ -33,7 +34,6 @@ struct Order {
 
 /// What there is around the container.
 struct Parts {
-    listener: OwnedFd,
     log: Option<Log>,
     poller: Poller,
     stdio: Stdio,
@@ -58,18 +58,13 @@ pub(super) fn bootstrap(began: u64) -> Option<Server> {
         ..Timings::default()
     };
     leave_last_words(order.request.dir.clone());
-    let failure = match Directory::make(order.request.dir.clone()) {
-        Err(error) => other("cannot make the supervisor's directory", &error),
-        Ok(directory) => match start(&directory, &mut order, timings) {
-            Ok(made) => return Some(assemble(directory, signals, made, order, link, sequence)),
-            Err(failure) => {
-                directory.remove();
-                failure
-            }
-        },
-    };
-    let _ = link.send(sequence, &Answer::Failed(failure));
-    None
+    match start(&mut order, timings) {
+        Ok(made) => Some(assemble(signals, made, order, link, sequence)),
+        Err(failure) => {
+            let _ = link.send(sequence, &Answer::Failed(failure));
+            None
+        }
+    }
 }
 
 /// Makes the process fit to outlive whoever started it.
@@ -111,28 +106,16 @@ fn receive(link: &mut Link) -> Option<(u32, Order)> {
     }
 }
 
-/// Everything that can fail, in order; the caller removes the directory if it does.
-fn start(directory: &Directory, order: &mut Order, mut timings: Timings) -> Result<Begun, Failure> {
+/// Everything that can fail, in order.
+fn start(order: &mut Order, mut timings: Timings) -> Result<Begun, Failure> {
     let began = time::monotonic_nanos();
     let request = &mut order.request;
     let terminal = request.spec.process.as_ref().is_some_and(|process| process.terminal);
-    let (mut parts, ends) =
-        prepare(directory, request.log.take(), &request.exit_file, request.stdin, terminal)?;
+    Directory::clear(&request.dir);
+    let (mut parts, ends) = prepare(request.log.take(), &request.exit_file, request.stdin, terminal)?;
     if let Some(netns) = &order.netns {
         join_network(&mut request.spec, netns);
     }
-    let mut state = State {
-        id: request.id.clone(),
-        pid: 0,
-        start_time: 0,
-        shim_pid: std::process::id(),
-        shim_start_time: 0,
-        boot_id: std::mem::take(&mut request.boot_id),
-        cgroup: Group::path_of(&request.spec),
-        exit_file: request.exit_file.clone(),
-        started_at_nanos: 0,
-    };
-    directory.write_state(&state).map_err(|error| other("cannot write the supervisor's state", &error))?;
     let prepared = time::monotonic_nanos();
     timings.prepare_us = micros(began, prepared);
     let (mut container, console) = run(request, ends, terminal)?;
@@ -144,23 +127,27 @@ fn start(directory: &Directory, order: &mut Order, mut timings: Timings) -> Resu
         return Err(other("cannot use the terminal", &error));
     }
     timings.start_us = micros(prepared, time::monotonic_nanos());
-    state.started_at_nanos = time::now_nanos();
-    state.pid = container.pid;
-    state.start_time = start_time(container.pid);
-    state.cgroup = container.group.path();
+    let state = State {
+        id: request.id.clone(),
+        pid: container.pid,
+        start_time: start_time(container.pid),
+        shim_pid: std::process::id(),
+        shim_start_time: 0,
+        boot_id: std::mem::take(&mut request.boot_id),
+        cgroup: container.group.path(),
+        exit_file: request.exit_file.clone(),
+        started_at_nanos: time::now_nanos(),
+    };
     Ok(Begun { parts, container, state, timings })
 }
 
-/// Socket, log, pipes, and no exit status of an earlier run.
+/// Log, pipes, and no exit status of an earlier run.
 fn prepare(
-    directory: &Directory,
     log: Option<LogFile>,
     exit_file: &Path,
     stdin: StdinMode,
     terminal: bool,
 ) -> Result<(Parts, Ends), Failure> {
-    let listener =
-        directory.listen().map_err(|error| other("cannot listen in the supervisor's directory", &error))?;
     let log = log.map(|log| {
         let path = log.path.clone();
         Log::open(log).map_err(|error| Failure::Log { message: format!("open {}: {error}", path.display()) })
@@ -173,7 +160,7 @@ fn prepare(
     let (stdio, ends) = Stdio::pipes(CONTAINER, wanted, stdin == StdinMode::Once)
         .map_err(|error| other("cannot make pipes", &error))?;
     let poller = Poller::new().map_err(|error| other("cannot make an epoll descriptor", &error))?;
-    Ok((Parts { listener, log: log.transpose()?, poller, stdio }, ends))
+    Ok((Parts { log: log.transpose()?, poller, stdio }, ends))
 }
 
 /// The network namespace is the one that came along. Another runtime is another process, so it is named by ours.
@@ -226,20 +213,13 @@ fn run(
 }
 
 /// What names a process for ever, together with its pid.
-fn start_time(pid: u32) -> u64 {
+pub(super) fn start_time(pid: u32) -> u64 {
     berth_sys::process::process_stat(pid.cast_signed()).map_or(0, |stat| stat.start_time)
 }
 
 /// Tells the engine first, and then does what it need not wait for.
-fn assemble(
-    directory: Directory,
-    signals: OwnedFd,
-    made: Begun,
-    order: Order,
-    mut link: Link,
-    sequence: u32,
-) -> Server {
-    let Begun { parts: Parts { listener, log, poller, stdio }, container, mut state, timings } = made;
+fn assemble(signals: OwnedFd, made: Begun, order: Order, mut link: Link, sequence: u32) -> Server {
+    let Begun { parts: Parts { log, poller, stdio }, container, state, timings } = made;
     let started = StartedAnswer {
         pid: state.pid,
         start_time: state.start_time,
@@ -248,6 +228,7 @@ fn assemble(
         warnings: Vec::new(),
         cgroup: state.cgroup.clone(),
         execs: Vec::new(),
+        shim_pid: state.shim_pid,
     };
     let answer = Answer::Started(started);
     let told = link.set_nonblocking().and_then(|()| link.send(sequence, &answer));
@@ -255,8 +236,7 @@ fn assemble(
     let mut server = Server {
         poller,
         signals,
-        listener,
-        directory,
+        shore: Shore::new(order.request.dir, state),
         link: Some(link),
         caller: None,
         link_part: FIRST_LINK,
@@ -278,19 +258,15 @@ fn assemble(
     if told.is_err() {
         server.lose_link();
     }
-    // If this fails, the state from before the start still names the cgroup.
-    state.shim_start_time = start_time(state.shim_pid);
-    let _ = server.directory.write_state(&state);
     server
 }
 
 impl Server {
     /// Watches everything, and lets the clients in that came with the order.
     fn watch(&mut self, attach: Vec<(AttachRequest, OwnedFd)>) {
-        for (fd, part) in [(&self.signals, SIGNALS), (&self.listener, LISTENER)] {
-            // Each is watched for as long as the shim lives.
-            self.poller.set(fd, &mut Watch::default(), Token { owner: SHIM, part }, Some(EventFlags::IN));
-        }
+        // Watched for as long as the shim lives.
+        let token = Token { owner: SHIM, part: SIGNALS };
+        self.poller.set(&self.signals, &mut Watch::default(), token, Some(EventFlags::IN));
         self.container.group.watch(&self.poller, Token { owner: SHIM, part: OOM });
         let mut context = Context {
             poller: &self.poller,
@@ -308,6 +284,7 @@ impl Server {
 /// If the shim itself fails, it says why in its directory.
 fn leave_last_words(directory: PathBuf) {
     std::panic::set_hook(Box::new(move |info| {
+        let _ = std::fs::create_dir(&directory);
         let _ = std::fs::write(directory.join(LAST_WORDS), info.to_string());
     }));
 }

@@ -5,6 +5,9 @@
 //! state.json  where to find the container if the shim is killed
 //! panic       what the shim said when it failed, if it ever does
 //! ```
+//!
+//! It is made when the engine is lost, not before: as long as the connection stands nobody needs it, and a file system
+//! may take a millisecond for every new inode (ext4 without a journal, where many were deleted a minute before).
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -54,6 +57,15 @@ impl Directory {
         let file = rustix::fs::openat(&self.fd, NEXT, flags, Mode::RUSR | Mode::WUSR)?;
         write_all(&file, &serde_json::to_vec(state)?)?;
         Ok(rustix::fs::renameat(&self.fd, NEXT, &self.fd, STATE)?)
+    }
+
+    /// Removes what an earlier shim left, if it did.
+    pub(super) fn clear(path: &Path) {
+        if rustix::fs::access(path, rustix::fs::Access::EXISTS).is_ok()
+            && let Ok(directory) = Directory::make(path.to_owned())
+        {
+            directory.remove();
+        }
     }
 
     /// Whether somebody has removed it.

@@ -3,14 +3,16 @@
 use rustix::process::{WaitOptions, WaitStatus};
 
 use super::stdio::Context;
-use super::{LINGER_NANOS, LONELY_NANOS, Life, SCRATCH, Server};
+use super::{LINGER_NANOS, Life, SCRATCH, Server};
 use crate::protocol::{Answer, Failure};
 use crate::time;
 use crate::types::ExitStatus;
 
 /// How long an exec's output is waited for when another process holds its pipes, as with Docker.
 const DRAIN_NANOS: u64 = 2_000_000_000;
-/// How long a record of the exit may be lost to a power cut. Mostly the engine has taken it before.
+/// How long the engine has to take an exit before it is written down: mostly it does, and no file is needed.
+const RECORD_NANOS: u64 = 20_000_000;
+/// How long a record of the exit may be lost to a power cut.
 const SYNC_NANOS: u64 = 50_000_000;
 
 impl Server {
@@ -97,20 +99,30 @@ impl Server {
         status.oom_killed = self.container.group.oom_killed();
         self.container.group.remove(&self.poller);
         self.held.clear();
+        let now = time::monotonic_nanos();
         if !unwanted {
-            self.container.record_exit(&status);
             self.exited = Some(status.clone());
             self.unheard.push(Answer::Exited(status));
+            self.timers.record = Some(now + RECORD_NANOS);
+            if self.link.is_none() {
+                self.record_exit(now);
+                self.be_lonely(now);
+            }
             self.tell();
         }
         self.container.delete();
         if unwanted {
             self.close_log();
             self.life = Life::Over;
-        } else {
-            let now = time::monotonic_nanos();
+        }
+    }
+
+    /// Writes down the exit; the engine has not taken it.
+    pub(super) fn record_exit(&mut self, now: u64) {
+        self.timers.record = None;
+        if let Some(status) = &self.exited {
+            self.container.record_exit(status);
             self.timers.sync = Some(now + SYNC_NANOS);
-            self.timers.lonely = self.link.is_none().then_some(now + LONELY_NANOS);
         }
     }
 
@@ -133,7 +145,8 @@ impl Server {
             return Answer::Failed(Failure::Other { message: "container is running".to_owned() });
         }
         self.close_log();
-        self.directory.remove();
+        self.shore.leave();
+        self.timers.record = None;
         self.life = Life::Lingering { until: time::monotonic_nanos() + LINGER_NANOS };
         Answer::Done
     }

@@ -23,6 +23,7 @@ mod group;
 mod link;
 mod poll;
 mod requests;
+mod shore;
 mod sink;
 mod stdio;
 
@@ -37,9 +38,9 @@ use crate::protocol::{Answer, StartedAnswer};
 use crate::types::ExitStatus;
 use crate::{log, time};
 use container::Container;
-use directory::Directory;
 use link::Link;
 use poll::{Poller, Ready, Token};
+use shore::Shore;
 use stdio::{Context, Stdio};
 
 /// Owners in tokens: the shim's own descriptors, the container, then execs.
@@ -56,8 +57,6 @@ const FIRST_LINK: u32 = 16;
 const SCRATCH: usize = 64 * 1024;
 /// How long memory of a burst is kept for the next one.
 const SHRINK_NANOS: u64 = 500_000_000;
-/// How often a shim that waits for nobody looks whether its directory is still there.
-const LONELY_NANOS: u64 = 10_000_000_000;
 /// How long slow clients of an ended container get for the last output.
 const LINGER_NANOS: u64 = 10_000_000_000;
 /// The most ended execs that are remembered for an engine that is away.
@@ -84,8 +83,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 struct Server {
     poller: Poller,
     signals: OwnedFd,
-    listener: OwnedFd,
-    directory: Directory,
+    shore: Shore,
     /// The engine. While it is away, events wait.
     link: Option<Link>,
     /// A connection that has not said what it wants yet.
@@ -126,6 +124,7 @@ struct Timers {
     shrink: Option<u64>,
     /// A burst went on since `shrink` was set.
     busy: bool,
+    record: Option<u64>,
     sync: Option<u64>,
     execs: Option<u64>,
     lonely: Option<u64>,
@@ -158,7 +157,7 @@ impl Server {
             self.tick();
             self.tell();
         }
-        self.directory.remove();
+        self.shore.leave();
     }
 
     fn dispatch(&mut self, token: Token, flags: EventFlags) {
@@ -227,10 +226,7 @@ impl Server {
 
     /// Does what is due.
     fn tick(&mut self) {
-        let timers = &self.timers;
-        if timers.shrink.or(timers.sync).or(timers.execs).or(timers.lonely).is_none()
-            && !matches!(self.life, Life::Lingering { .. })
-        {
+        if self.timeout().is_none() {
             return;
         }
         let now = time::monotonic_nanos();
@@ -238,6 +234,9 @@ impl Server {
         if is_due(self.timers.execs) {
             self.timers.execs = None;
             self.finish_execs(true);
+        }
+        if is_due(self.timers.record) {
+            self.record_exit(now);
         }
         if is_due(self.timers.sync) {
             self.timers.sync = None;
@@ -247,10 +246,7 @@ impl Server {
             self.shrink(now);
         }
         if is_due(self.timers.lonely) {
-            self.timers.lonely = self.link.is_none().then_some(now + LONELY_NANOS);
-            if self.directory.is_gone() {
-                self.life = Life::Over;
-            }
+            self.be_lonely(now);
         }
         if let Life::Lingering { until } = self.life {
             let idle = self.stdio.is_idle() && self.execs.iter().all(|exec| exec.stdio.is_idle());

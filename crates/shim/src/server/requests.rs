@@ -8,7 +8,7 @@ use rustix::net::SocketFlags;
 
 use super::link::Link;
 use super::stdio::{Context, Stdio};
-use super::{Exec, LONELY_NANOS, Life, SCRATCH, SHRINK_NANOS, Server};
+use super::{Exec, Life, SCRATCH, SHRINK_NANOS, Server};
 use crate::frame::Frame;
 use crate::protocol::{Answer, AttachRequest, ExecRequest, Failure, Request};
 use crate::time;
@@ -42,7 +42,8 @@ impl Server {
         }
     }
 
-    /// The engine is gone. If it never knew that the container runs, nobody wants the container.
+    /// The engine is gone. If it never knew that the container runs, nobody wants the container; else another engine
+    /// will come.
     pub(super) fn lose_link(&mut self) {
         let Some(link) = self.link.take() else { return };
         let acknowledged = link.acknowledged;
@@ -51,15 +52,20 @@ impl Server {
             self.life = Life::Unwanted;
             self.container.kill();
         }
-        if self.life == Life::Exited {
-            self.timers.lonely = Some(time::monotonic_nanos() + LONELY_NANOS);
+        if matches!(self.life, Life::Running | Life::Exited) {
+            let now = time::monotonic_nanos();
+            if self.timers.record.is_some() {
+                self.record_exit(now);
+            }
+            self.be_lonely(now);
         }
     }
 
     /// Somebody connects to the socket.
     pub(super) fn accept(&mut self) {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let Ok(socket) = rustix::net::accept_with(&self.listener, flags) else { return };
+        let Some(listener) = self.shore.listener() else { return };
+        let Ok(socket) = rustix::net::accept_with(listener, flags) else { return };
         let ours = rustix::process::geteuid();
         if rustix::net::sockopt::socket_peercred(&socket).is_ok_and(|peer| peer.uid == ours) {
             self.lose_caller();
@@ -90,6 +96,9 @@ impl Server {
             return self.lose_caller();
         }
         self.lose_link();
+        if self.life == Life::Unwanted {
+            return self.lose_caller();
+        }
         let Some(mut caller) = self.caller.take() else { return };
         // The part of the caller becomes that of the link.
         self.link_part += 1;

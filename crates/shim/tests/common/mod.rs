@@ -9,17 +9,18 @@ use std::time::Duration;
 
 use berth_oci::Mount;
 use berth_oci::runtime::{
-    Linux, LinuxCapabilities, LinuxDeviceCgroup, LinuxNamespace, LinuxNamespaceType, LinuxResources, Process, Root, Spec,
+    Linux, LinuxCapabilities, LinuxDeviceCgroup, LinuxNamespace, LinuxNamespaceType, LinuxResources, Process,
+    Root, Spec,
 };
 use berth_shim::client::{
-    Attach, Event, ExecStart, Exit, ExitStatus, Launcher, LogFile, Runtime, Shim, Start, StartError, Started, StdinMode,
-    Streams,
+    Attach, Event, ExecStart, Exit, ExitStatus, Launcher, LogFile, Runtime, Shim, Start, StartError, Started,
+    StdinMode, Streams,
 };
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 
 /// Longer than anything takes: a test that waits for it has failed.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The binary under test: beside the tests' directory, or beside that of an example.
 fn shim() -> PathBuf {
@@ -30,30 +31,30 @@ fn shim() -> PathBuf {
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// A root file system, a directory for shims, and a launcher. Leaves nothing behind.
-pub struct Host {
-    pub dir: Place,
-    pub launcher: Launcher,
+pub(crate) struct Host {
+    pub(crate) dir: Place,
+    pub(crate) launcher: Launcher,
     cgroup: String,
 }
 
 /// A directory that is removed in the end.
-pub struct Place(PathBuf);
+pub(crate) struct Place(PathBuf);
 
 impl Place {
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 }
 
 /// What both standard streams said.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Said {
-    pub stdout: Vec<u8>,
-    pub stderr: Vec<u8>,
+pub(crate) struct Said {
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: Vec<u8>,
 }
 
 impl Host {
-    pub fn new() -> Host {
+    pub(crate) fn new() -> Host {
         let dir = Place(tempfile::Builder::new().prefix("shim-").tempdir_in("/tmp").unwrap().keep());
         let root = dir.path().join("root");
         for sub in ["bin", "proc", "dev", "sys", "tmp", "etc"] {
@@ -72,35 +73,40 @@ impl Host {
     }
 
     /// Takes over what another process has made.
-    pub fn at(dir: &str, cgroup: &str) -> Host {
+    pub(crate) fn at(dir: &str, cgroup: &str) -> Host {
         let launcher = Launcher::of(&shim()).unwrap();
         Host { dir: Place(dir.into()), launcher, cgroup: cgroup.to_owned() }
     }
 
-    pub fn shim_dir(&self, id: &str) -> PathBuf {
-        self.dir.path().join("shim").join(id)
+    /// An id that no other host has.
+    pub(crate) fn id(&self, name: &str) -> String {
+        format!("{name}{}", self.cgroup.replace('/', "-"))
     }
 
-    pub fn exit_file(&self, id: &str) -> PathBuf {
+    pub(crate) fn shim_dir(&self, name: &str) -> PathBuf {
+        self.dir.path().join("shim").join(self.id(name))
+    }
+
+    pub(crate) fn exit_file(&self, id: &str) -> PathBuf {
         self.dir.path().join("containers").join(format!("{id}.exit"))
     }
 
-    pub fn log_file(&self, id: &str) -> PathBuf {
+    pub(crate) fn log_file(&self, id: &str) -> PathBuf {
         self.dir.path().join("containers").join(format!("{id}-json.log"))
     }
 
-    pub fn root(&self) -> PathBuf {
+    pub(crate) fn root(&self) -> PathBuf {
         self.dir.path().join("root")
     }
 
-    pub fn cgroup_of(&self, id: &str) -> String {
+    pub(crate) fn cgroup_of(&self, id: &str) -> String {
         format!("{}/{id}", self.cgroup)
     }
 
     /// A container that runs `args`.
-    pub fn container(&self, id: &str, args: &[&str]) -> Start {
+    pub(crate) fn container(&self, id: &str, args: &[&str]) -> Start {
         Start {
-            id: id.to_owned(),
+            id: self.id(id),
             dir: self.shim_dir(id),
             bundle: self.shim_dir(id),
             spec: self.spec(id, args),
@@ -121,9 +127,13 @@ impl Host {
         }
     }
 
-    pub fn runtime(&self) -> Runtime {
+    pub(crate) fn runtime(&self) -> Runtime {
         match std::env::var_os("BERTH_SHIM_TEST_RUNTIME") {
-            Some(path) => Runtime::Command { path: path.into(), args: Vec::new(), root: self.dir.path().join("runtime") },
+            Some(path) => Runtime::Command {
+                path: path.into(),
+                args: Vec::new(),
+                root: self.dir.path().join("runtime"),
+            },
             None => Runtime::Linked,
         }
     }
@@ -131,7 +141,8 @@ impl Host {
     fn spec(&self, id: &str, args: &[&str]) -> Spec {
         use LinuxNamespaceType::{Ipc, Mount as Mounts, Network, Pid, Uts};
         let namespaces = [Pid, Mounts, Ipc, Uts, Network];
-        let allow = LinuxDeviceCgroup { allow: true, access: "rwm".to_owned(), ..LinuxDeviceCgroup::default() };
+        let allow =
+            LinuxDeviceCgroup { allow: true, access: "rwm".to_owned(), ..LinuxDeviceCgroup::default() };
         Spec {
             oci_version: "1.0.2".to_owned(),
             process: Some(process(args)),
@@ -154,20 +165,21 @@ impl Host {
     }
 
     /// Starts a container that has to start.
-    pub async fn start(&self, start: Start) -> (Shim, Started) {
-        let started = tokio::time::timeout(PATIENCE, self.launcher.start(start)).await.expect("starts in time");
+    pub(crate) async fn start(&self, start: Start) -> (Shim, Started) {
+        let started =
+            tokio::time::timeout(PATIENCE, self.launcher.start(start)).await.expect("starts in time");
         started.unwrap_or_else(|error| panic!("{}", chain(&error)))
     }
 
     /// Starts a container that cannot.
-    pub async fn fail(&self, start: Start) -> StartError {
+    pub(crate) async fn fail(&self, start: Start) -> StartError {
         let failed = tokio::time::timeout(PATIENCE, self.launcher.start(start)).await.expect("fails in time");
         failed.err().expect("it does not start")
     }
 
     /// Runs a container to its end; gives that and its log.
-    pub async fn run(&self, start: Start) -> (ExitStatus, Said) {
-        let id = start.id.clone();
+    pub(crate) async fn run(&self, start: Start) -> (ExitStatus, Said) {
+        let id = start.id.split('-').next().unwrap().to_owned();
         let (shim, mut started) = self.start(start).await;
         let status = exited(&mut started).await;
         shim.shutdown().await.unwrap();
@@ -175,9 +187,10 @@ impl Host {
     }
 
     /// What is in the log.
-    pub fn log(&self, id: &str) -> Said {
+    pub(crate) fn log(&self, id: &str) -> Said {
         let mut said = Said::default();
-        for line in fs::read_to_string(self.log_file(id)).unwrap().lines() {
+        // A log without a line is no file.
+        for line in fs::read_to_string(self.log_file(id)).unwrap_or_default().lines() {
             let entry: serde_json::Value = serde_json::from_str(line).unwrap();
             let text = entry["log"].as_str().unwrap().as_bytes();
             match entry["stream"].as_str() {
@@ -189,36 +202,47 @@ impl Host {
     }
 
     /// Whether nothing of a container is left but its record and its log.
-    pub fn is_gone(&self, id: &str) -> bool {
+    pub(crate) fn is_gone(&self, id: &str) -> bool {
         let cgroups = ["memory", "pids", "freezer", "unified", ""];
-        let is_left = |root: &str| Path::new("/sys/fs/cgroup").join(root).join(&self.cgroup_of(id)[1..]).exists();
+        let is_left =
+            |root: &str| Path::new("/sys/fs/cgroup").join(root).join(&self.cgroup_of(id)[1..]).exists();
         !self.shim_dir(id).exists() && !cgroups.into_iter().any(is_left)
     }
 
-    /// Waits until that is so.
-    pub async fn gone(&self, id: &str) {
-        eventually(&format!("{id} is gone"), || self.is_gone(id)).await;
+    /// Waits until that is so, and no shim is left that might still make something.
+    pub(crate) async fn gone(&self, id: &str) {
+        eventually(&format!("{id} is gone"), || !self.has_shim(id) && self.is_gone(id)).await;
+    }
+
+    /// Whether a process is the shim of a container.
+    fn has_shim(&self, id: &str) -> bool {
+        let command = format!("berth\0shim\0{}\0", self.id(id));
+        let mut lines =
+            fs::read_dir("/proc").unwrap().flatten().map(|entry| fs::read(entry.path().join("cmdline")));
+        lines.any(|line| line.is_ok_and(|line| line == command.as_bytes()))
+    }
+}
+
+impl Host {
+    fn end_all(&self) {
+        std::thread::sleep(Duration::from_millis(500));
+        for shim in fs::read_dir(self.dir.path().join("shim")).into_iter().flatten().flatten() {
+            // A runtime cannot be entered from within another.
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                    let _ = runtime.block_on(berth_shim::client::clean_up(&shim.path(), ""));
+                });
+            });
+        }
     }
 }
 
 impl Drop for Host {
     fn drop(&mut self) {
-        // A test that has failed leaves containers.
-        for shim in fs::read_dir(self.dir.path().join("shim")).into_iter().flatten().flatten() {
-            if let Some(pid) = fs::read(shim.path().join("state.json")).ok().and_then(|state| {
-                let state: serde_json::Value = serde_json::from_slice(&state).ok()?;
-                u32::try_from(state["shim_pid"].as_u64()?).ok()
-            }) {
-                kill(pid);
-            }
-            let dir = shim.path();
-            // A runtime cannot be entered from within another.
-            std::thread::scope(|scope| {
-                scope.spawn(|| {
-                    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-                    let _ = runtime.block_on(berth_shim::client::clean_up(&dir));
-                });
-            });
+        // A test that has failed leaves containers, whose shims have noticed by now, or will.
+        if std::thread::panicking() {
+            self.end_all();
         }
         let roots = fs::read_dir("/sys/fs/cgroup").unwrap().flatten().map(|entry| entry.path());
         for root in roots.chain([PathBuf::from("/sys/fs/cgroup")]) {
@@ -229,8 +253,9 @@ impl Drop for Host {
 }
 
 /// A process with Docker's defaults, as far as they matter here.
-pub fn process(args: &[&str]) -> Process {
-    let all = ["CAP_CHOWN", "CAP_KILL", "CAP_SETGID", "CAP_SETUID", "CAP_SYS_ADMIN"].map(str::to_owned).to_vec();
+pub(crate) fn process(args: &[&str]) -> Process {
+    let all =
+        ["CAP_CHOWN", "CAP_KILL", "CAP_SETGID", "CAP_SETUID", "CAP_SYS_ADMIN"].map(str::to_owned).to_vec();
     Process {
         args: args.iter().map(|&arg| arg.to_owned()).collect(),
         env: vec!["PATH=/bin".to_owned(), "TERM=xterm".to_owned()],
@@ -245,29 +270,32 @@ pub fn process(args: &[&str]) -> Process {
     }
 }
 
-pub fn exec(id: &str, args: &[&str], attach: Option<Attach>) -> ExecStart {
+pub(crate) fn exec(id: &str, args: &[&str], attach: Option<Attach>) -> ExecStart {
     ExecStart { id: id.to_owned(), process: process(args), attach }
 }
 
-pub fn shell(script: &str) -> [&str; 3] {
+pub(crate) fn shell(script: &str) -> [&str; 3] {
     ["sh", "-c", script]
 }
 
-pub fn output() -> Streams {
+pub(crate) fn output() -> Streams {
     Streams { stdout: true, stderr: true, ..Streams::default() }
 }
 
-pub fn all() -> Streams {
+pub(crate) fn all() -> Streams {
     Streams { stdin: true, ..output() }
 }
 
 /// The next event.
-pub async fn event(started: &mut Started) -> Event {
-    tokio::time::timeout(PATIENCE, started.events.recv()).await.expect("an event comes").expect("the shim is there")
+pub(crate) async fn event(started: &mut Started) -> Event {
+    tokio::time::timeout(PATIENCE, started.events.recv())
+        .await
+        .expect("an event comes")
+        .expect("the shim is there")
 }
 
 /// The exit; other events are passed over.
-pub async fn exited(started: &mut Started) -> ExitStatus {
+pub(crate) async fn exited(started: &mut Started) -> ExitStatus {
     loop {
         match event(started).await {
             Event::Exited(status) => return status,
@@ -277,12 +305,12 @@ pub async fn exited(started: &mut Started) -> ExitStatus {
     }
 }
 
-pub async fn waited(shim: &Shim) -> Exit {
+pub(crate) async fn waited(shim: &Shim) -> Exit {
     tokio::time::timeout(PATIENCE, shim.wait()).await.expect("ends in time")
 }
 
 /// Reads frames to the end of the stream.
-pub async fn frames(stream: &mut UnixStream) -> Said {
+pub(crate) async fn frames(stream: &mut UnixStream) -> Said {
     let mut bytes = Vec::new();
     tokio::time::timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.expect("ends in time").unwrap();
     let mut said = Said::default();
@@ -301,12 +329,13 @@ pub async fn frames(stream: &mut UnixStream) -> Said {
 }
 
 /// Reads until `text` has come.
-pub async fn read_until(stream: &mut UnixStream, text: &str) -> Vec<u8> {
+pub(crate) async fn read_until(stream: &mut UnixStream, text: &str) -> Vec<u8> {
     let mut seen = Vec::new();
     let mut buffer = [0; 4096];
     while !String::from_utf8_lossy(&seen).contains(text) {
         let read = tokio::time::timeout(PATIENCE, stream.read(&mut buffer)).await;
-        let read = read.unwrap_or_else(|_| panic!("{text:?} does not come after {:?}", String::from_utf8_lossy(&seen)));
+        let read = read
+            .unwrap_or_else(|_| panic!("{text:?} does not come after {:?}", String::from_utf8_lossy(&seen)));
         let read = read.unwrap();
         assert!(read > 0, "the stream ends before {text:?}, after {:?}", String::from_utf8_lossy(&seen));
         seen.extend_from_slice(&buffer[..read]);
@@ -315,7 +344,7 @@ pub async fn read_until(stream: &mut UnixStream, text: &str) -> Vec<u8> {
 }
 
 /// Waits until something is so.
-pub async fn eventually(what: &str, is_so: impl Fn() -> bool) {
+pub(crate) async fn eventually(what: &str, is_so: impl Fn() -> bool) {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     while !is_so() {
         assert!(tokio::time::Instant::now() < deadline, "in vain: {what}");
@@ -323,24 +352,17 @@ pub async fn eventually(what: &str, is_so: impl Fn() -> bool) {
     }
 }
 
-pub fn is_alive(pid: u32) -> bool {
+pub(crate) fn is_alive(pid: u32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }
 
-/// The shim's own process.
-pub fn shim_pid(host: &Host, id: &str) -> u32 {
-    let state = fs::read(host.shim_dir(id).join("state.json")).unwrap();
-    let state: serde_json::Value = serde_json::from_slice(&state).unwrap();
-    u32::try_from(state["shim_pid"].as_u64().unwrap()).unwrap()
-}
-
-pub fn kill(pid: u32) {
+pub(crate) fn kill(pid: u32) {
     let pid = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();
     // Gone already is as good.
     let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
 }
 
-pub fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let source = error.source().map(|source| format!(": {}", chain(source))).unwrap_or_default();
     format!("{error}{source}")
 }
