@@ -90,11 +90,14 @@ impl Channel {
         let mut bytes = [0_u8; LENGTH_MAX];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let mut reset = false;
         let count = loop {
             let mut buffers = [IoSliceMut::new(&mut bytes)];
             match recvmsg(&self.0, &mut buffers, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
                 Ok(received) => break received.bytes,
                 Err(Errno::INTR) => {}
+                // The other end was closed before it read everything. That is told once, ahead of what it has sent.
+                Err(Errno::CONNRESET) if !reset => reset = true,
                 Err(Errno::CONNRESET) => return Ok(None),
                 Err(errno) => return Err(errno),
             }
@@ -256,6 +259,16 @@ mod tests {
         drop(child);
         assert!(caller.receive().unwrap().is_none());
         assert_eq!(caller.send(&Message::Start), Err(Errno::PIPE));
+    }
+
+    #[test]
+    fn the_last_word_of_a_process_that_did_not_listen_is_heard() {
+        let (caller, child) = Channel::pair().unwrap();
+        caller.send(&Message::Cgroup).unwrap();
+        child.send(&Message::Ready).unwrap();
+        drop(child);
+        assert!(matches!(caller.receive(), Ok(Some(Message::Ready))));
+        assert!(matches!(caller.receive(), Ok(None)));
     }
 
     #[test]

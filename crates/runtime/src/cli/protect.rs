@@ -25,7 +25,7 @@ const EXE: &str = "/proc/self/exe";
 
 /// Comes back when the program is protected.
 pub(super) fn protect() -> Result<(), Failure> {
-    let exe = open(EXE, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).about(format_args!("open {EXE}"))?;
+    let exe = open(EXE, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).about(format_args!("open {EXE}"))?;
     if is_protected(&exe) {
         return Ok(());
     }

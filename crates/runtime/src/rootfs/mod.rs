@@ -155,6 +155,10 @@ impl RootPlan<'_> {
                 let is_dir = FileType::from_raw_mode(fstat(&source)?.st_mode) == FileType::Directory;
                 let path = plan.mount.destination.as_str();
                 let target = if is_dir { root.make_dir(path)? } else { root.make_file(path)? };
+                if !is_dir && FileType::from_raw_mode(fstat(&target)?.st_mode) == FileType::Directory {
+                    // The kernel would only call it invalid.
+                    return Err(Errno::NOTDIR.into());
+                }
                 check_proc(root, plan, &target, Some(&source))?;
                 attach(&source, &target)?;
                 share(&source, &plan.options)?;

@@ -1,0 +1,266 @@
+//! Bundles with a busybox in them, and the runtime's command line to run them with.
+
+#![allow(dead_code, reason = "each test uses what it needs")]
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+/// A directory with `config.json` and `rootfs`, a state of its own, and all of it gone at the end.
+pub struct Bundle {
+    pub path: PathBuf,
+    pub id: String,
+    pub spec: Value,
+}
+
+/// What a command said.
+#[derive(Debug)]
+pub struct Said {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Said {
+    fn of(output: Output) -> Said {
+        use std::os::unix::process::ExitStatusExt;
+        let code = output.status.code().or_else(|| output.status.signal().map(|signal| -signal));
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim_end().to_owned();
+        Said { code: code.unwrap(), out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    /// Standard output of a command that must have succeeded.
+    #[track_caller]
+    pub fn ok(self) -> String {
+        assert_eq!(self.code, 0, "{self:?}");
+        self.out
+    }
+
+    /// Standard error of a command that must have failed.
+    #[track_caller]
+    pub fn failed(self) -> String {
+        assert_ne!(self.code, 0, "{self:?}");
+        self.err
+    }
+}
+
+/// An example program of this crate. `cargo test --test` does not build them, so they are built here, once.
+pub fn program(name: &str) -> PathBuf {
+    static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
+    let directory = DIRECTORY.get_or_init(|| {
+        let test = std::env::current_exe().unwrap();
+        let profile = test.parent().unwrap().parent().unwrap();
+        let name = match profile.file_name().unwrap().to_str().unwrap() {
+            "debug" => "dev",
+            other => other,
+        };
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--quiet", "--package", "berth-runtime", "--examples", "--profile", name]);
+        cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
+        assert!(cargo.status().unwrap().success());
+        profile.join("examples")
+    });
+    directory.join(name)
+}
+
+impl Bundle {
+    /// A bundle that runs a shell script.
+    pub fn new(script: &str) -> Bundle {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let id = format!("rt-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(format!("berth-runtime-{id}"));
+        std::fs::create_dir_all(path.join("rootfs")).unwrap();
+        unpack(&path.join("rootfs"));
+        // Other users run in it, too.
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(path.join("rootfs"), mode).unwrap();
+        let said = Command::new(program("oci")).arg("spec").current_dir(&path).output().unwrap();
+        assert!(said.status.success(), "{said:?}");
+        let mut spec: Value =
+            serde_json::from_slice(&std::fs::read(path.join("config.json")).unwrap()).unwrap();
+        spec["process"]["terminal"] = false.into();
+        spec["process"]["args"] = json!(["sh", "-c", script]);
+        spec["root"]["readonly"] = false.into();
+        Bundle { path, id, spec }
+    }
+
+    pub fn rootfs(&self) -> PathBuf {
+        self.path.join("rootfs")
+    }
+
+    pub fn state_dir(&self) -> PathBuf {
+        self.path.join("state").join(&self.id)
+    }
+
+    /// Adds a mount.
+    pub fn mount(&mut self, kind: &str, source: &str, destination: &str, options: &[&str]) -> &mut Bundle {
+        let mount = json!({"type": kind, "source": source, "destination": destination, "options": options});
+        self.spec["mounts"].as_array_mut().unwrap().push(mount);
+        self
+    }
+
+    /// Adds a namespace, or replaces the one of that kind; `None` removes it.
+    pub fn namespace(&mut self, kind: &str, path: Option<&str>) -> &mut Bundle {
+        let namespaces = self.spec["linux"]["namespaces"].as_array_mut().unwrap();
+        namespaces.retain(|namespace| namespace["type"] != kind);
+        if let Some(path) = path {
+            namespaces.push(json!({"type": kind, "path": path}));
+        }
+        self
+    }
+
+    /// Gives the container all capabilities that the caller has.
+    pub fn privileged(&mut self) -> &mut Bundle {
+        let features = Command::new(program("oci")).arg("features").output().unwrap();
+        let features: Value = serde_json::from_slice(&features.stdout).unwrap();
+        for set in ["bounding", "effective", "permitted"] {
+            self.spec["process"]["capabilities"][set] = features["linux"]["capabilities"].clone();
+        }
+        self.spec["process"]["noNewPrivileges"] = false.into();
+        self
+    }
+
+    pub fn write(&self) {
+        std::fs::write(self.path.join("config.json"), self.spec.to_string()).unwrap();
+    }
+
+    /// The runtime with this bundle's state directory.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program("oci"));
+        command.arg("--root").arg(self.path.join("state")).args(arguments).current_dir(&self.path);
+        command
+    }
+
+    /// One command, without input.
+    pub fn oci(&self, arguments: &[&str]) -> Said {
+        Said::of(self.command(arguments).stdin(Stdio::null()).output().unwrap())
+    }
+
+    /// `run` in the foreground.
+    pub fn run(&self) -> Said {
+        self.write();
+        self.oci(&["run", &self.id])
+    }
+
+    /// `create` with the container's streams in files, which outlive the command.
+    pub fn create(&self, flags: &[&str]) -> Said {
+        self.write();
+        let file = |name| std::fs::File::create(self.path.join(name)).unwrap();
+        let mut arguments = vec!["create"];
+        arguments.extend(flags);
+        arguments.push(&self.id);
+        let mut command = self.command(&arguments);
+        command.stdin(Stdio::null()).stdout(file("out")).stderr(file("err"));
+        let status = command.status().unwrap();
+        let read = |name| std::fs::read_to_string(self.path.join(name)).unwrap().trim_end().to_owned();
+        Said { code: status.code().unwrap(), out: read("out"), err: read("err") }
+    }
+
+    /// A container that runs in the background.
+    pub fn start(&self) {
+        self.create(&[]).ok();
+        self.oci(&["start", &self.id]).ok();
+    }
+
+    /// What a created container has written so far.
+    pub fn written(&self) -> String {
+        std::fs::read_to_string(self.path.join("out")).unwrap().trim_end().to_owned()
+    }
+
+    /// One of the fields of `state`.
+    pub fn state(&self, field: &str) -> Value {
+        let text = self.oci(&["state", &self.id]).ok();
+        serde_json::from_str::<Value>(&text).unwrap()[field].clone()
+    }
+
+    #[track_caller]
+    pub fn wait_for_status(&self, status: &str) {
+        until(|| self.state("status") == status);
+    }
+
+    /// The program that uses the library.
+    pub fn library(&self, environment: &[(&str, &str)]) -> Said {
+        self.write();
+        let mut command = Command::new(program("library"));
+        command.env("ID", &self.id).envs(environment.iter().copied()).current_dir(&self.path);
+        Said::of(command.stdin(Stdio::null()).output().unwrap())
+    }
+}
+
+impl Drop for Bundle {
+    fn drop(&mut self) {
+        if self.state_dir().exists() {
+            self.oci(&["delete", "--force", &self.id]);
+        }
+        let leaked = cgroups_of(&self.id);
+        let _ = std::fs::remove_dir_all(&self.path);
+        if !std::thread::panicking() {
+            assert!(leaked.is_empty(), "left behind: {leaked:?}");
+        }
+    }
+}
+
+/// Directories of this container below `/sys/fs/cgroup`.
+pub fn cgroups_of(id: &str) -> Vec<PathBuf> {
+    let root = Path::new("/sys/fs/cgroup");
+    let hierarchies = std::fs::read_dir(root).unwrap().flatten().map(|entry| entry.path());
+    let places = hierarchies.chain([root.to_owned()]).map(|path| path.join(id));
+    places.filter(|path| path.is_dir()).collect()
+}
+
+/// Waits until something is so, for ten seconds at most.
+#[track_caller]
+pub fn until(mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "it did not come to be in ten seconds");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A root file system: the image of the test lab, or Debian's own static busybox.
+fn unpack(to: &Path) {
+    let image = Path::new("/srv/images/busybox.tar");
+    if image.exists() {
+        let status = Command::new("tar").arg("-xf").arg(image).arg("-C").arg(to).status().unwrap();
+        assert!(status.success());
+        return;
+    }
+    let busybox = install_busybox();
+    for dir in ["bin", "dev", "etc", "proc", "root", "sys", "tmp", "usr", "var"] {
+        std::fs::create_dir(to.join(dir)).unwrap();
+    }
+    std::fs::copy(busybox, to.join("bin/busybox")).unwrap();
+    let applets = Command::new(busybox).arg("--list").output().unwrap();
+    for applet in String::from_utf8(applets.stdout).unwrap().lines().filter(|name| *name != "busybox") {
+        std::os::unix::fs::symlink("busybox", to.join("bin").join(applet)).unwrap();
+    }
+    std::fs::write(to.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n").unwrap();
+    std::fs::write(to.join("etc/group"), "root:x:0:\n").unwrap();
+}
+
+fn install_busybox() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| {
+        let path = PathBuf::from("/bin/busybox");
+        if !path.exists() {
+            for arguments in [&["update", "-qq"][..], &["install", "-y", "-qq", "busybox-static"]] {
+                assert!(Command::new("apt-get").args(arguments).status().unwrap().success());
+            }
+        }
+        path
+    })
+}
+
+/// Writes a script of the host that hooks run.
+pub fn script(path: &Path, text: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    let mut file = std::fs::File::create(path).unwrap();
+    write!(file, "#!/bin/sh\n{text}\n").unwrap();
+    file.set_permissions(std::fs::Permissions::from_mode(0o755)).unwrap();
+}
