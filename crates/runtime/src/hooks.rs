@@ -18,7 +18,13 @@ use crate::Error;
 const OUTPUT_MAX: u64 = 4096;
 
 /// Runs hooks one after the other; the first that fails ends it.
-pub(crate) fn run(kind: &'static str, hooks: &[Hook], state: &State) -> Result<(), Error> {
+///
+/// # Errors
+/// [`Error::Hook`].
+///
+/// # Blocking
+/// Until the last has ended.
+pub fn run(kind: &'static str, hooks: &[Hook], state: &State) -> Result<(), Error> {
     if hooks.is_empty() {
         return Ok(());
     }
@@ -34,6 +40,8 @@ fn run_one(hook: &Hook, state: &[u8]) -> Result<(), String> {
         return Err(format!("path {:?} is not absolute", hook.path));
     }
     let mut command = Command::new(&hook.path);
+    // A supervisor has all blocked.
+    berth_sys::supervisor::unblock_signals_in(&mut command);
     // Files in memory, not pipes: neither does a hook have to read, nor can it block on what it writes.
     let mut files = memory_file(state).and_then(|stdin| memory_file(b"").map(|stderr| (stdin, stderr)));
     let (stdin, stderr) = files.as_mut().map_err(|error| format!("memfd_create: {error}"))?;

@@ -43,3 +43,4 @@ mod sysctl;
 pub use create::{Create, Created, Options, Running, Stdio, create, run};
 pub use error::{Error, ExecFailure};
 pub use exec::{Exec, ExecProfile, Target, exec};
+pub use hooks::run as run_hooks;

@@ -244,3 +244,23 @@ async fn a_second_start_in_the_same_place_is_another_run() {
     let found = reconnect(&host.shim_dir("a"), &host.exit_file("a")).await.unwrap();
     assert!(matches!(found, Found::Gone(None)));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_hooks_run_when_the_container_is_gone() {
+    let host = Host::new();
+    let mark = host.dir.path().join("mark");
+    let mut start = host.container("a", &["true"]);
+    let hook = berth_oci::runtime::Hook {
+        path: "/bin/busybox".to_owned(),
+        args: ["sh", "-c", &format!("cat > {0}.new; mv {0}.new {0}", mark.display())]
+            .map(str::to_owned)
+            .into(),
+        ..Default::default()
+    };
+    start.spec.hooks = Some(berth_oci::runtime::Hooks { poststop: vec![hook], ..Default::default() });
+    let (status, _) = host.run(start).await;
+    assert_eq!(status.code, 0);
+    eventually("the hook has run", || mark.exists()).await;
+    let state: serde_json::Value = serde_json::from_slice(&fs::read(mark).unwrap()).unwrap();
+    assert_eq!((state["id"].as_str(), state["status"].as_str()), (Some(&*host.id("a")), Some("stopped")));
+}

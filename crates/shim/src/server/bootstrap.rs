@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use berth_oci::runtime::{LinuxNamespace, LinuxNamespaceType, Spec};
+use berth_oci::runtime::{self as oci, Hook, LinuxNamespace, LinuxNamespaceType, Spec};
 use berth_runtime::{Create, Options};
 use berth_sys::supervisor;
 use rustix::event::epoll::EventFlags;
@@ -205,11 +205,25 @@ fn run(
         pid: running.pid.cast_unsigned(),
         pidfd: running.pidfd,
         group: Group::new(running.cgroup),
-        maker: Maker::Linked(running.profile),
+        maker: Maker::Linked(running.profile, last_hooks(request)),
         exit_file,
         unsynced: None,
     };
     Ok((container, running.console))
+}
+
+/// The hooks to run when the container is gone, and what they are told.
+fn last_hooks(request: &mut StartRequest) -> Option<Box<(Vec<Hook>, oci::State)>> {
+    let hooks = std::mem::take(&mut request.spec.hooks.as_mut()?.poststop);
+    let state = oci::State {
+        oci_version: oci::VERSION.to_owned(),
+        id: request.id.clone(),
+        status: oci::Status::Stopped,
+        pid: 0,
+        bundle: request.bundle.to_string_lossy().into_owned(),
+        annotations: std::mem::take(&mut request.spec.annotations),
+    };
+    (!hooks.is_empty()).then(|| Box::new((hooks, state)))
 }
 
 /// What names a process for ever, together with its pid.

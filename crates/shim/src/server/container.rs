@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
-use berth_oci::runtime::Process;
+use berth_oci::runtime::{Hook, Process, State};
 use berth_runtime::{ExecProfile, Target};
 
 use super::directory;
@@ -30,8 +30,8 @@ pub(super) struct Container {
 /// What makes processes.
 #[derive(Debug)]
 pub(super) enum Maker {
-    /// The runtime that is linked in.
-    Linked(ExecProfile),
+    /// The runtime that is linked in; the hooks to run in the end, and what they are told, if there are any.
+    Linked(ExecProfile, Option<Box<(Vec<Hook>, State)>>),
     /// Another one.
     Foreign(Foreign),
 }
@@ -48,7 +48,7 @@ impl Container {
     /// Makes another process. Streams without a pipe are `/dev/null`.
     pub(super) fn exec(&self, process: &Process, ends: Ends) -> Result<Made, Failure> {
         let profile = match &self.maker {
-            Maker::Linked(profile) => profile,
+            Maker::Linked(profile, _) => profile,
             Maker::Foreign(runtime) => return runtime.exec(process, ends),
         };
         let target = Target {
@@ -83,7 +83,11 @@ impl Container {
     /// What is left to do when the container is gone.
     pub(super) fn delete(&mut self) {
         match &self.maker {
-            Maker::Linked(_) => {}
+            Maker::Linked(_, None) => {}
+            Maker::Linked(_, Some(last)) => {
+                // The container is gone whatever they say.
+                let _ = berth_runtime::run_hooks("poststop", &last.0, &last.1);
+            }
             Maker::Foreign(runtime) => runtime.delete(),
         }
     }
