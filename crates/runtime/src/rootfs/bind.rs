@@ -1,10 +1,11 @@
 //! Bind mounts as detached clones, and what older kernels need instead of `mount_setattr`.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use berth_sys::mount::{
     Attributes, MOUNT_ATTR_ATIME, MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NODIRATIME,
-    MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, MOUNT_ATTR_STRICTATIME,
+    MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, MOUNT_ATTR_STRICTATIME, mount_setattr,
 };
 use rustix::fs::{StatVfsMountFlags, fstatvfs};
 use rustix::io::Errno;
@@ -33,6 +34,20 @@ pub(crate) fn clone_fd<Fd: AsFd>(fd: Fd, reach: Bind) -> Result<OwnedFd, Errno> 
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
     open_tree(fd, "", flags)
+}
+
+/// Whether the kernel has `mount_setattr` (Linux 5.12), which changes mounts that are attached nowhere. It is asked
+/// once: the call with nothing to change does nothing.
+pub(crate) fn can_change_detached() -> bool {
+    const UNKNOWN: u8 = 0;
+    const YES: u8 = 1;
+    const NO: u8 = 2;
+    static ANSWER: AtomicU8 = AtomicU8::new(UNKNOWN);
+    if ANSWER.load(Ordering::Relaxed) == UNKNOWN {
+        let missing = mount_setattr(rustix::stdio::stdin(), false, Attributes::default()) == Err(Errno::NOSYS);
+        ANSWER.store(if missing { NO } else { YES }, Ordering::Relaxed);
+    }
+    ANSWER.load(Ordering::Relaxed) == YES
 }
 
 /// Before Linux 5.12: one mount at a time, by the magic link of its descriptor.

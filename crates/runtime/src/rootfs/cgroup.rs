@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{CWD, Mode, mkdirat, symlinkat};
+use rustix::fs::{CWD, Mode, OFlags, mkdirat, symlinkat};
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, move_mount};
 
@@ -28,7 +28,8 @@ pub(super) fn mount(
     let mount = if hierarchies.version() == Version::V2 || plan.mount.kind == "cgroup2" {
         mount_unified(plan, &target, hierarchies, path)?
     } else {
-        mount_v1(plan, &target, hierarchies, path, label)?
+        let base = mount_base(root, plan, &target, label)?;
+        mount_v1(plan, base, hierarchies, path)?
     };
     share(&mount, &plan.options)?;
     Ok(())
@@ -63,42 +64,50 @@ fn mount_unified(
 /// Version 1: a tmpfs with a directory for each hierarchy and links for the controllers that share one.
 fn mount_v1(
     plan: &MountPlan<'_>,
-    target: &OwnedFd,
+    base: OwnedFd,
     hierarchies: &Hierarchies,
     path: &str,
-    label: &str,
 ) -> Result<OwnedFd, Failed> {
-    let text = ["mode=755".to_owned()];
-    let options = MountOptions::parse("tmpfs", &text);
-    let system = FileSystem { kind: "tmpfs", source: "cgroup", options: &options, label };
-    let base = match system.mount(target)? {
-        Mounted::Detached(base) => base,
-        Mounted::Attached => return Err(Errno::NOSYS.into()),
-    };
-    attach(&base, target)?;
     for (name, aliases) in hierarchies.v1_names() {
-        mount_hierarchy(&base, name, path)?;
+        mount_hierarchy(plan, &base, name, path)?;
         for alias in aliases {
             symlinkat(name, &base, alias)?;
         }
     }
     if hierarchies.version() == Version::Hybrid {
-        match mount_hierarchy(&base, "unified", path) {
+        match mount_hierarchy(plan, &base, "unified", path) {
             // A group of version 2 is only made where a limit needs it.
             Ok(()) | Err(Errno::NOENT) => {}
             Err(errno) => return Err(errno.into()),
         }
     }
-    set(&base, plan, true)?;
+    // All of it at once, where the kernel can.
+    set(&base, plan, bind::can_change_detached())?;
     Ok(base)
 }
 
+fn mount_base(
+    root: RootDir<'_>,
+    plan: &MountPlan<'_>,
+    target: &OwnedFd,
+    label: &str,
+) -> Result<OwnedFd, Errno> {
+    let text = ["mode=755".to_owned()];
+    let options = MountOptions::parse("tmpfs", &text);
+    let system = FileSystem { kind: "tmpfs", source: "cgroup", options: &options, label };
+    match system.mount(target)? {
+        Mounted::Detached(base) => attach(&base, target).map(|()| base),
+        Mounted::Attached => root.open(plan.mount.destination.as_str(), OFlags::PATH | OFlags::DIRECTORY),
+    }
+}
+
 /// The container's own group: seen from inside a cgroup namespace, the bind mount is the root of the hierarchy.
-fn mount_hierarchy(base: &OwnedFd, name: &str, path: &str) -> Result<(), Errno> {
+fn mount_hierarchy(plan: &MountPlan<'_>, base: &OwnedFd, name: &str, path: &str) -> Result<(), Errno> {
     let source = format!("/sys/fs/cgroup/{name}{path}");
     let mount = bind::clone(CWD, source.as_str(), Bind::One)?;
     mkdirat(base, name, Mode::from_raw_mode(0o755))?;
-    move_mount(mount.as_fd(), "", base.as_fd(), name, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+    move_mount(mount.as_fd(), "", base.as_fd(), name, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+    if bind::can_change_detached() { Ok(()) } else { set(&mount, plan, false) }
 }
 
 fn set(mount: &OwnedFd, plan: &MountPlan<'_>, recursive: bool) -> Result<(), Errno> {

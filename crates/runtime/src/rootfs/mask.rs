@@ -41,7 +41,7 @@ pub(super) fn hide(root: RootDir<'_>, paths: &[String], null: Option<&OwnedFd>) 
         if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
             match &empty {
                 Some(mount) => cover_again(mount, &target).map_err(failed)?,
-                None => empty = Some(cover_with_empty(&target).map_err(failed)?),
+                None => empty = Some(cover_with_empty(root, path, &target).map_err(failed)?),
             }
         } else if let Some(null) = &mut null {
             null.put(&target).map_err(failed)?;
@@ -71,14 +71,14 @@ impl Cover<'_> {
     }
 }
 
-fn cover_with_empty(target: &OwnedFd) -> Result<OwnedFd, Errno> {
+fn cover_with_empty(root: RootDir<'_>, path: &str, target: &OwnedFd) -> Result<OwnedFd, Errno> {
     let text: [String; 2] = ["nr_blocks=1".to_owned(), "nr_inodes=1".to_owned()];
     let mut options = MountOptions::parse("tmpfs", &text);
     options.attributes.set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
     let system = super::FileSystem { kind: "tmpfs", source: "tmpfs", options: &options, label: "" };
     match system.mount(target)? {
         super::Mounted::Detached(mount) => attach(&mount, target).map(|()| mount),
-        super::Mounted::Attached => Err(Errno::NOSYS),
+        super::Mounted::Attached => root.open(path, OFlags::PATH | OFlags::DIRECTORY),
     }
 }
 
@@ -93,10 +93,12 @@ pub(super) fn make_read_only(root: RootDir<'_>, paths: &[String]) -> Result<(), 
         let Some(target) = find(root, path).map_err(failed)? else { continue };
         let mount = bind::clone_fd(target.as_fd(), Bind::Tree).map_err(failed)?;
         let attributes = Attributes { set: MOUNT_ATTR_RDONLY, ..Attributes::default() };
-        let early = change(&mount, false, attributes);
+        let early = bind::can_change_detached();
+        if early {
+            change(&mount, false, attributes).map_err(failed)?;
+        }
         attach(&mount, &target).map_err(failed)?;
-        if early.is_err() {
-            // Before Linux 5.12 only an attached mount can be changed.
+        if !early {
             change(&mount, false, attributes).map_err(failed)?;
         }
     }

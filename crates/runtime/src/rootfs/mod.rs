@@ -112,6 +112,9 @@ impl RootPlan<'_> {
             // as a mount point, for nothing else will be seen of this tree.
             let target = open(path, flags, Mode::empty()).or_else(|_| open("/", flags, Mode::empty()));
             attach(&source, &target.map_err(failed)?).map_err(failed)?;
+            if !bind::can_change_detached() {
+                change(&source, true, SLAVE).map_err(failed)?;
+            }
             return Ok(source);
         }
         let target = open(path, flags, Mode::empty()).map_err(failed)?;
@@ -121,11 +124,12 @@ impl RootPlan<'_> {
             return Ok(source);
         };
         if let What::Bind(bind) = first.what {
-            let source =
-                bind::clone(CWD, first.source.as_ref(), bind).map_err(|error| first.failed_with(error))?;
-            set_attributes(&source, &first.options).map_err(|error| first.failed_with(error))?;
-            attach(&source, &target).map_err(|error| first.failed_with(error))?;
-            return Ok(source);
+            let source = bind::clone(CWD, first.source.as_ref(), bind).and_then(|source| {
+                set_detached(&source, &first.options)?;
+                attach(&source, &target)?;
+                set_attached(&source, &first.options, false).map(|()| source)
+            });
+            return source.map_err(|errno| first.failed_with(errno));
         }
         match first.file_system(self.label).mount(&target).map_err(|error| first.failed_with(error))? {
             Mounted::Detached(mount) => {
@@ -161,7 +165,7 @@ impl RootPlan<'_> {
                 }
                 check_proc(root, plan, &target, Some(&source))?;
                 attach(&source, &target)?;
-                share(&source, &plan.options)?;
+                set_attached(&source, &plan.options, self.user_namespace && !self.sources_come_first())?;
                 Ok(())
             }
             What::FileSystem => self.mount_file_system(plan, built),
@@ -209,7 +213,26 @@ fn attach(mount: &OwnedFd, target: &OwnedFd) -> Result<(), Errno> {
     move_mount(mount.as_fd(), "", target.as_fd(), "", flags)
 }
 
-/// Gives a mount that is not attached yet all attributes but those that only make sense in a tree.
+/// Takes a mount out of the groups of the host.
+const SLAVE: Attributes<'static> = Attributes { set: 0, clear: 0, propagation: libc::MS_SLAVE, userns: None };
+
+/// Gives a bind mount that is not attached yet its attributes, so that it is never seen without them.
+fn set_detached(mount: &OwnedFd, options: &MountOptions<'_>) -> Result<(), Errno> {
+    if bind::can_change_detached() { set_attributes(mount, options) } else { Ok(()) }
+}
+
+/// What is left to do for a bind mount once it is attached: before Linux 5.12, all of it.
+fn set_attached(mount: &OwnedFd, options: &MountOptions<'_>, slave: bool) -> Result<(), Errno> {
+    if !bind::can_change_detached() {
+        if slave {
+            change(mount, true, SLAVE)?;
+        }
+        set_attributes(mount, options)?;
+    }
+    share(mount, options)
+}
+
+/// All attributes but those that only make sense in a tree.
 fn set_attributes(mount: &OwnedFd, options: &MountOptions<'_>) -> Result<(), Errno> {
     let mut attributes =
         Attributes { set: options.attributes.set, clear: options.attributes.clear, ..Attributes::default() };

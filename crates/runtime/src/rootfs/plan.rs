@@ -5,12 +5,12 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use berth_oci::runtime::{LinuxDevice, LinuxIdMapping, LinuxNamespaceType, Mount, Spec};
-use berth_sys::mount::{Attributes, MOUNT_ATTR_RDONLY};
+use berth_sys::mount::MOUNT_ATTR_RDONLY;
 use rustix::fs::CWD;
 use rustix::io::Errno;
 
 use super::filesystem::{FileSystem, Refused};
-use super::{Failed, bind, change, idmap, set_attributes};
+use super::{Failed, SLAVE, bind, change, idmap, set_detached};
 use crate::Error;
 use crate::error::text;
 use crate::namespace::Namespaces;
@@ -140,10 +140,7 @@ impl<'a> RootPlan<'a> {
     }
 
     fn open_root(&self) -> Result<OwnedFd, Error> {
-        let slave = |mount: OwnedFd| {
-            let attributes = Attributes { propagation: libc::MS_SLAVE, ..Attributes::default() };
-            change(&mount, true, attributes).map(|()| mount)
-        };
+        let slave = |mount: OwnedFd| self.make_slave(&mount).map(|()| mount);
         let Some(first) = self.rootfs.first() else {
             return bind::clone(CWD, &self.path, Bind::Tree).and_then(slave).map_err(|errno| {
                 crate::error::init(format!("error opening rootfs {:?}", self.path.display()), errno)
@@ -152,7 +149,7 @@ impl<'a> RootPlan<'a> {
         if let What::Bind(bind) = first.what {
             let mount = bind::clone(CWD, first.source.as_ref(), bind).and_then(slave);
             let mount = mount.map_err(|errno| first.failed_with(errno))?;
-            set_attributes(&mount, &first.options).map_err(|errno| first.failed_with(errno))?;
+            set_detached(&mount, &first.options).map_err(|errno| first.failed_with(errno))?;
             return Ok(mount);
         }
         first.file_system(self.label).detached().map_err(|refused| match refused {
@@ -164,9 +161,7 @@ impl<'a> RootPlan<'a> {
     fn open_source(&self, plan: &MountPlan<'_>, bind: Bind) -> Result<OwnedFd, Failed> {
         let mount = bind::clone(CWD, plan.source.as_ref(), bind)?;
         if self.user_namespace && !self.is_shared() {
-            // The child makes its own mounts slaves; this one it did not see.
-            let attributes = Attributes { propagation: libc::MS_SLAVE, ..Attributes::default() };
-            change(&mount, true, attributes)?;
+            self.make_slave(&mount)?;
         }
         if let Some(reach) = plan.options.idmap {
             let (uids, gids) = plan.mappings(self.mappings);
@@ -176,8 +171,14 @@ impl<'a> RootPlan<'a> {
             let userns = idmap::user_namespace(uids, gids)?;
             idmap::map(&mount, reach, &userns)?;
         }
-        set_attributes(&mount, &plan.options)?;
+        set_detached(&mount, &plan.options)?;
         Ok(mount)
+    }
+
+    /// The child makes all that it sees slaves; a mount that the caller has opened it does not see.
+    #[expect(clippy::unused_self, reason = "it is a step of this plan")]
+    fn make_slave(&self, mount: &OwnedFd) -> Result<(), Errno> {
+        if bind::can_change_detached() { change(mount, true, SLAVE) } else { Ok(()) }
     }
 }
 

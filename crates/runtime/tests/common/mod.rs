@@ -12,18 +12,18 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 /// A directory with `config.json` and `rootfs`, a state of its own, and all of it gone at the end.
-pub struct Bundle {
-    pub path: PathBuf,
-    pub id: String,
-    pub spec: Value,
+pub(crate) struct Bundle {
+    pub(crate) path: PathBuf,
+    pub(crate) id: String,
+    pub(crate) spec: Value,
 }
 
 /// What a command said.
 #[derive(Debug)]
-pub struct Said {
-    pub code: i32,
-    pub out: String,
-    pub err: String,
+pub(crate) struct Said {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Said {
@@ -36,21 +36,21 @@ impl Said {
 
     /// Standard output of a command that must have succeeded.
     #[track_caller]
-    pub fn ok(self) -> String {
+    pub(crate) fn ok(self) -> String {
         assert_eq!(self.code, 0, "{self:?}");
         self.out
     }
 
     /// Standard error of a command that must have failed.
     #[track_caller]
-    pub fn failed(self) -> String {
+    pub(crate) fn failed(self) -> String {
         assert_ne!(self.code, 0, "{self:?}");
         self.err
     }
 }
 
 /// An example program of this crate. `cargo test --test` does not build them, so they are built here, once.
-pub fn program(name: &str) -> PathBuf {
+pub(crate) fn program(name: &str) -> PathBuf {
     static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
     let directory = DIRECTORY.get_or_init(|| {
         let test = std::env::current_exe().unwrap();
@@ -70,7 +70,7 @@ pub fn program(name: &str) -> PathBuf {
 
 impl Bundle {
     /// A bundle that runs a shell script.
-    pub fn new(script: &str) -> Bundle {
+    pub(crate) fn new(script: &str) -> Bundle {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let id = format!("rt-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(format!("berth-runtime-{id}"));
@@ -89,23 +89,23 @@ impl Bundle {
         Bundle { path, id, spec }
     }
 
-    pub fn rootfs(&self) -> PathBuf {
+    pub(crate) fn rootfs(&self) -> PathBuf {
         self.path.join("rootfs")
     }
 
-    pub fn state_dir(&self) -> PathBuf {
+    pub(crate) fn state_dir(&self) -> PathBuf {
         self.path.join("state").join(&self.id)
     }
 
     /// Adds a mount.
-    pub fn mount(&mut self, kind: &str, source: &str, destination: &str, options: &[&str]) -> &mut Bundle {
+    pub(crate) fn mount(&mut self, kind: &str, source: &str, destination: &str, options: &[&str]) -> &mut Bundle {
         let mount = json!({"type": kind, "source": source, "destination": destination, "options": options});
         self.spec["mounts"].as_array_mut().unwrap().push(mount);
         self
     }
 
     /// Adds a namespace, or replaces the one of that kind; `None` removes it.
-    pub fn namespace(&mut self, kind: &str, path: Option<&str>) -> &mut Bundle {
+    pub(crate) fn namespace(&mut self, kind: &str, path: Option<&str>) -> &mut Bundle {
         let namespaces = self.spec["linux"]["namespaces"].as_array_mut().unwrap();
         namespaces.retain(|namespace| namespace["type"] != kind);
         if let Some(path) = path {
@@ -115,7 +115,7 @@ impl Bundle {
     }
 
     /// Gives the container all capabilities that the caller has.
-    pub fn privileged(&mut self) -> &mut Bundle {
+    pub(crate) fn privileged(&mut self) -> &mut Bundle {
         let features = Command::new(program("oci")).arg("features").output().unwrap();
         let features: Value = serde_json::from_slice(&features.stdout).unwrap();
         for set in ["bounding", "effective", "permitted"] {
@@ -125,30 +125,30 @@ impl Bundle {
         self
     }
 
-    pub fn write(&self) {
+    pub(crate) fn write(&self) {
         std::fs::write(self.path.join("config.json"), self.spec.to_string()).unwrap();
     }
 
     /// The runtime with this bundle's state directory.
-    pub fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(program("oci"));
         command.arg("--root").arg(self.path.join("state")).args(arguments).current_dir(&self.path);
         command
     }
 
     /// One command, without input.
-    pub fn oci(&self, arguments: &[&str]) -> Said {
+    pub(crate) fn oci(&self, arguments: &[&str]) -> Said {
         Said::of(self.command(arguments).stdin(Stdio::null()).output().unwrap())
     }
 
     /// `run` in the foreground.
-    pub fn run(&self) -> Said {
+    pub(crate) fn run(&self) -> Said {
         self.write();
         self.oci(&["run", &self.id])
     }
 
     /// `create` with the container's streams in files, which outlive the command.
-    pub fn create(&self, flags: &[&str]) -> Said {
+    pub(crate) fn create(&self, flags: &[&str]) -> Said {
         self.write();
         let file = |name| std::fs::File::create(self.path.join(name)).unwrap();
         let mut arguments = vec!["create"];
@@ -162,29 +162,29 @@ impl Bundle {
     }
 
     /// A container that runs in the background.
-    pub fn start(&self) {
+    pub(crate) fn start(&self) {
         self.create(&[]).ok();
         self.oci(&["start", &self.id]).ok();
     }
 
     /// What a created container has written so far.
-    pub fn written(&self) -> String {
+    pub(crate) fn written(&self) -> String {
         std::fs::read_to_string(self.path.join("out")).unwrap().trim_end().to_owned()
     }
 
     /// One of the fields of `state`.
-    pub fn state(&self, field: &str) -> Value {
+    pub(crate) fn state(&self, field: &str) -> Value {
         let text = self.oci(&["state", &self.id]).ok();
         serde_json::from_str::<Value>(&text).unwrap()[field].clone()
     }
 
     #[track_caller]
-    pub fn wait_for_status(&self, status: &str) {
+    pub(crate) fn wait_for_status(&self, status: &str) {
         until(|| self.state("status") == status);
     }
 
     /// The program that uses the library.
-    pub fn library(&self, environment: &[(&str, &str)]) -> Said {
+    pub(crate) fn library(&self, environment: &[(&str, &str)]) -> Said {
         self.write();
         let mut command = Command::new(program("library"));
         command.env("ID", &self.id).envs(environment.iter().copied()).current_dir(&self.path);
@@ -206,7 +206,7 @@ impl Drop for Bundle {
 }
 
 /// Directories of this container below `/sys/fs/cgroup`.
-pub fn cgroups_of(id: &str) -> Vec<PathBuf> {
+pub(crate) fn cgroups_of(id: &str) -> Vec<PathBuf> {
     let root = Path::new("/sys/fs/cgroup");
     let hierarchies = std::fs::read_dir(root).unwrap().flatten().map(|entry| entry.path());
     let places = hierarchies.chain([root.to_owned()]).map(|path| path.join(id));
@@ -215,7 +215,7 @@ pub fn cgroups_of(id: &str) -> Vec<PathBuf> {
 
 /// Waits until something is so, for ten seconds at most.
 #[track_caller]
-pub fn until(mut is_so: impl FnMut() -> bool) {
+pub(crate) fn until(mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(10);
     while !is_so() {
         assert!(Instant::now() < deadline, "it did not come to be in ten seconds");
@@ -258,7 +258,7 @@ fn install_busybox() -> &'static Path {
 }
 
 /// Writes a script of the host that hooks run.
-pub fn script(path: &Path, text: &str) {
+pub(crate) fn script(path: &Path, text: &str) {
     use std::os::unix::fs::PermissionsExt;
     let mut file = std::fs::File::create(path).unwrap();
     write!(file, "#!/bin/sh\n{text}\n").unwrap();
