@@ -6,11 +6,12 @@ use std::process::Command;
 use crate::Outcome;
 
 /// Programs and the Debian packages that hold them.
-const PACKAGES: [(&str, &str); 8] = [
+const PACKAGES: [(&str, &str); 9] = [
     ("mmdebstrap", "mmdebstrap"),
     ("nft", "nftables"),
     ("ip", "iproute2"),
     ("busybox", "busybox-static"),
+    ("runc", "runc"),
     ("skopeo", "skopeo"),
     ("tmux", "tmux"),
     ("curl", "curl"),

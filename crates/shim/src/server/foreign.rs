@@ -18,6 +18,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -58,7 +59,8 @@ impl Foreign {
         let path = dir.join("bundle");
         let mut made = || -> io::Result<OwnedFd> {
             let _ = fs::remove_dir_all(&path);
-            fs::create_dir(&path)?;
+            fs::create_dir_all(&path)?;
+            fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
             if !rootfs.is_empty() {
                 let target = path.join("rootfs");
                 fs::create_dir(&target)?;
@@ -71,8 +73,13 @@ impl Foreign {
             fs::write(path.join("config.json"), serde_json::to_vec(spec)?)?;
             Ok(rustix::fs::open(&path, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
         };
-        let bundle = made().map_err(|error| other("cannot prepare the bundle", &error))?;
-        Ok(Foreign { program, args, root, id: id.to_owned(), bundle, path })
+        match made() {
+            Ok(bundle) => Ok(Foreign { program, args, root, id: id.to_owned(), bundle, path }),
+            Err(error) => {
+                clear(&path);
+                Err(other("cannot prepare the bundle", &error))
+            }
+        }
     }
 
     /// Creates and starts the container.
@@ -108,8 +115,7 @@ impl Foreign {
     /// Forgets the container, which has ended, and removes the bundle. Runs its `poststop` hooks.
     pub(super) fn delete(&self) {
         let _ = self.command(&["delete", "--force", &self.id]).output();
-        let _ = rustix::mount::unmount(self.path.join("rootfs"), rustix::mount::UnmountFlags::DETACH);
-        let _ = fs::remove_dir_all(&self.path);
+        clear(&self.path);
     }
 
     fn make(&self, verb: &str, options: &[&str], ends: Ends, terminal: bool) -> Result<Made, Failure> {
@@ -188,6 +194,14 @@ impl Foreign {
         };
         Failure::Runtime { code, message: format!("OCI runtime {verb} failed: {complaint}: unknown") }
     }
+}
+
+/// Removes a bundle.
+fn clear(bundle: &Path) {
+    let _ = rustix::mount::unmount(bundle.join("rootfs"), rustix::mount::UnmountFlags::DETACH);
+    let _ = fs::remove_dir_all(bundle);
+    // It stays while the shim itself has something there.
+    let _ = bundle.parent().map(fs::remove_dir);
 }
 
 /// The descriptor that the runtime sends.

@@ -23,7 +23,7 @@ use tokio::net::UnixStream;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The binary under test: beside the tests' directory, or beside that of an example.
-fn shim() -> PathBuf {
+pub(crate) fn shim() -> PathBuf {
     let built = option_env!("CARGO_BIN_EXE_berth-shim").map(PathBuf::from);
     built.unwrap_or_else(|| std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("berth-shim"))
 }
