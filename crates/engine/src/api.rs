@@ -9,11 +9,11 @@ use tokio::sync::oneshot;
 
 use crate::container::task::Command;
 use crate::{
-    Archive, AttachOptions, Attached, Container, ContainerCreated, ContainerSize, CreateContainer, DiskUsage, Engine,
-    EngineConfig, Error, EventStream, EventsRequest, Exec, ExecConfig, ExecStart, ExecStarted, Filters, HistoryItem,
-    Image, ImageDeleted, ImageImport, ImageListOptions, ImageSummary, ListOptions, LoadProgress, Logs, LogsOptions,
-    Produced, Pruned, RemoveOptions, Result, StatsStream, StopOptions, SystemInfo, Top, UpdateContainer, WaitCondition,
-    WaitResult, container, image, restore,
+    Archive, AttachOptions, Attached, Container, ContainerCreated, ContainerSize, CreateContainer, DiskUsage,
+    Engine, EngineConfig, Error, EventStream, EventsRequest, Exec, ExecConfig, ExecStart, ExecStarted,
+    Filters, HistoryItem, Image, ImageDeleted, ImageImport, ImageListOptions, ImageSummary, ListOptions,
+    LoadProgress, Logs, LogsOptions, Produced, Pruned, RemoveOptions, Result, StatsStream, StopOptions,
+    SystemInfo, Top, UpdateContainer, WaitCondition, WaitResult, container, image, restore,
 };
 
 /// The engine itself.
@@ -177,7 +177,12 @@ impl Engine {
     }
 
     /// Samples of what it uses: one a second if `stream`, else one. `one_shot`: without a previous sample.
-    pub async fn container_stats(&self, container: &str, stream: bool, one_shot: bool) -> Result<StatsStream> {
+    pub async fn container_stats(
+        &self,
+        container: &str,
+        stream: bool,
+        one_shot: bool,
+    ) -> Result<StatsStream> {
         self.inner.stats(container, stream, one_shot)
     }
 
@@ -282,7 +287,10 @@ pub struct Wait {
 impl Wait {
     /// Waits for it.
     pub async fn result(self) -> WaitResult {
-        let gone = || WaitResult { status_code: 0, error: Some(Error::Unavailable("the engine closes".into()).to_string()) };
+        let gone = || WaitResult {
+            status_code: 0,
+            error: Some(Error::Unavailable("the engine closes".into()).to_string()),
+        };
         self.receiver.await.unwrap_or_else(|_| gone())
     }
 }

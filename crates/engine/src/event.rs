@@ -68,8 +68,20 @@ impl Stream for EventStream {
 
 /// Keys that `filters` may have.
 const FILTER_KEYS: &[&str] = &[
-    "config", "container", "daemon", "event", "image", "label", "network", "node", "plugin", "scope", "secret",
-    "service", "type", "volume",
+    "config",
+    "container",
+    "daemon",
+    "event",
+    "image",
+    "label",
+    "network",
+    "node",
+    "plugin",
+    "scope",
+    "secret",
+    "service",
+    "type",
+    "volume",
 ];
 
 /// How many events a listener may be behind.
@@ -170,12 +182,16 @@ fn actor_fits(wants: &[String], kind: &str, event: &Event) -> bool {
     }
     let name = event.attributes.get("name").map_or("", String::as_str);
     let image = event.attributes.get("image").map_or("", String::as_str);
-    let same = |want: &str, have: &str| want == have || have.split_once(':').is_some_and(|(repository, _)| repository == want);
+    let same = |want: &str, have: &str| {
+        want == have || have.split_once(':').is_some_and(|(repository, _)| repository == want)
+    };
     wants.iter().any(|want| match (kind, event.kind) {
         ("image", "image") => same(want, &event.actor) || same(want, name),
         ("image", "container") => same(want, image),
         (kind, actual) if kind == actual => {
-            event.actor == *want || name == want || (kind == "container" && event.actor.starts_with(want.as_str()))
+            event.actor == *want
+                || name == want
+                || (kind == "container" && event.actor.starts_with(want.as_str()))
         }
         _ => false,
     })
@@ -188,12 +204,19 @@ mod tests {
 
     fn event(kind: &'static str, action: &str, actor: &str, attributes: &[(&str, &str)], time: i64) -> Event {
         let attributes = attributes.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        Event { kind, action: action.to_owned(), actor: actor.to_owned(), attributes, time: Time::from_unix_nanos(time) }
+        Event {
+            kind,
+            action: action.to_owned(),
+            actor: actor.to_owned(),
+            attributes,
+            time: Time::from_unix_nanos(time),
+        }
     }
 
     #[test]
     fn filters_fit_as_in_docker() {
-        let die = event("container", "die", "abc123", &[("name", "web"), ("image", "nginx:1"), ("tier", "x")], 5);
+        let die =
+            event("container", "die", "abc123", &[("name", "web"), ("image", "nginx:1"), ("tier", "x")], 5);
         let exec = event("container", "exec_start: sh -c x", "abc123", &[("name", "web")], 5);
         let check = |event: &Event, filters: &[(&str, &str)], expect: bool| {
             let mut set = Filters::new();

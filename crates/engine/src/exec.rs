@@ -110,7 +110,8 @@ impl Execs {
     pub(crate) fn of_container(&self, container_id: &str) -> Vec<String> {
         let instances = self.lock();
         let mine = |exec: &&Exec| exec.container_id == container_id && exec.exit_code.is_none();
-        let mut ids: Vec<String> = instances.by_id.values().filter(mine).map(|exec| exec.id.clone()).collect();
+        let mut ids: Vec<String> =
+            instances.by_id.values().filter(mine).map(|exec| exec.id.clone()).collect();
         ids.sort_unstable();
         ids
     }
@@ -235,7 +236,9 @@ impl Inner {
         self.exec_event(&container, &exec, "exec_start", None);
         let prepared = self.exec_prepare(&container, &exec, start);
         let started = match prepared {
-            Ok((request, attached)) => shim.exec(request).await.map(|started| (started, attached)).map_err(exec_error),
+            Ok((request, attached)) => {
+                shim.exec(request).await.map(|started| (started, attached)).map_err(exec_error)
+            }
             Err(error) => Err(error),
         };
         let (started, attached) = match started {
@@ -257,13 +260,22 @@ impl Inner {
         Ok(attached)
     }
 
-    fn exec_prepare(&self, container: &Container, exec: &Exec, start: ExecStart) -> Result<(ShimExec, ExecStarted)> {
+    fn exec_prepare(
+        &self,
+        container: &Container,
+        exec: &Exec,
+        start: ExecStart,
+    ) -> Result<(ShimExec, ExecStarted)> {
         let config = &exec.config;
         let process = self.exec_process(container, config, start.console_size)?;
         if start.detach {
             return Ok((ShimExec { id: exec.id.clone(), process, attach: None }, None));
         }
-        let keys = if config.tty { crate::container::keys::parse(config.detach_keys.as_deref())? } else { Vec::new() };
+        let keys = if config.tty {
+            crate::container::keys::parse(config.detach_keys.as_deref())?
+        } else {
+            Vec::new()
+        };
         let streams = Streams {
             stdin: config.attach_stdin,
             stdout: config.attach_stdout,
@@ -287,7 +299,8 @@ impl Inner {
         let name = if config.user.is_empty() { &record.config.user } else { &config.user };
         let groups = if config.user.is_empty() { host.group_add.as_deref().unwrap_or_default() } else { &[] };
         let identity = user::resolve(&RootFs::of_mounts(&mounts), name, groups)?;
-        let own = crate::spec::process::rlimits(host.resources.ulimits.as_deref(), &self.config.default_ulimits);
+        let own =
+            crate::spec::process::rlimits(host.resources.ulimits.as_deref(), &self.config.default_ulimits);
         let security = self.security(host)?;
         let mut env = {
             let mut base = record.config.clone();

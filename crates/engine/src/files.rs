@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use berth_network::Endpoint;
 use berth_network::files::{
-    DnsOptions, HostEntry, HostsFile, host_resolv_conf_path, hosts, hostname, parse_add_host, resolv_conf,
+    DnsOptions, HostEntry, HostsFile, host_resolv_conf_path, hostname, hosts, parse_add_host, resolv_conf,
 };
 use berth_oci::container::NetworkMode;
 
@@ -29,7 +29,11 @@ fn directory(engine: &Inner, record: &Record) -> Result<PathBuf> {
         NetworkMode::Container(other) => {
             let other = engine.registry.find(other)?.get();
             // A chain of joined containers leads to the one that has a network of its own.
-            if other.record.id == record.id { Ok(record.directory.clone()) } else { directory(engine, &other.record) }
+            if other.record.id == record.id {
+                Ok(record.directory.clone())
+            } else {
+                directory(engine, &other.record)
+            }
         }
         _ => Ok(record.directory.clone()),
     }
@@ -87,7 +91,11 @@ fn own_hosts(engine: &Inner, record: &Record, endpoint: Option<&Endpoint>, extra
 fn resolver(engine: &Inner, record: &Record, endpoint: Option<&Endpoint>) -> Result<String> {
     let own = &record.host_config;
     let servers = own.dns.iter().flatten().map(|server| {
-        let bad = || Error::Internal(format!("bad nameserver address {server}: ParseAddr({server:?}): unable to parse IP"));
+        let bad = || {
+            Error::Internal(format!(
+                "bad nameserver address {server}: ParseAddr({server:?}): unable to parse IP"
+            ))
+        };
         server.parse::<IpAddr>().map_err(|_| bad())
     });
     let servers = servers.collect::<Result<Vec<_>>>()?;

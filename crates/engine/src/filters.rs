@@ -62,7 +62,7 @@ impl Filters {
             (_, true, false) => Ok(true),
             (_, false, true) => Ok(false),
             _ => {
-                let list = values.iter().map(|value| format!("{value}")).collect::<Vec<_>>().join(" ");
+                let list = values.join(" ");
                 Err(Error::invalid(format!("invalid filter '{key}=[{list}]'")))
             }
         }
@@ -100,7 +100,10 @@ mod tests {
     fn unknown_keys_and_bad_booleans_are_refused() {
         let mut filters = Filters::new();
         filters.add("dangling", "perhaps");
-        assert_eq!(filters.boolean("dangling", true).unwrap_err().to_string(), "invalid filter 'dangling=[perhaps]'");
+        assert_eq!(
+            filters.boolean("dangling", true).unwrap_err().to_string(),
+            "invalid filter 'dangling=[perhaps]'"
+        );
         assert_eq!(filters.validate(&["label"]).unwrap_err().to_string(), "invalid filter 'dangling'");
     }
 }

@@ -68,7 +68,9 @@ impl Host {
             hierarchies.v1(controller).is_some_and(|mount| mount.join(file).exists())
         };
         let text = |controller: &str, file: &str| {
-            hierarchies.v1(controller).map_or_else(String::new, |mount| read(mount.join(file)).trim().to_owned())
+            hierarchies
+                .v1(controller)
+                .map_or_else(String::new, |mount| read(mount.join(file)).trim().to_owned())
         };
         self.limits = Limits {
             memory: has("memory", "memory.limit_in_bytes"),
@@ -84,7 +86,8 @@ impl Host {
         self.memory_reservation = has("memory", "memory.soft_limit_in_bytes");
         self.memory_swappiness = has("memory", "memory.swappiness");
         self.blkio_weight = has("blkio", "blkio.weight") || has("blkio", "blkio.bfq.weight");
-        self.blkio_weight_device = has("blkio", "blkio.weight_device") || has("blkio", "blkio.bfq.weight_device");
+        self.blkio_weight_device =
+            has("blkio", "blkio.weight_device") || has("blkio", "blkio.bfq.weight_device");
         self.blkio_throttle = has("blkio", "blkio.throttle.read_bps_device");
         self.cpu_list = text("cpuset", "cpuset.cpus");
         self.memory_node_list = text("cpuset", "cpuset.mems");

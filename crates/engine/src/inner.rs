@@ -232,6 +232,12 @@ impl Inner {
         attributes: std::collections::BTreeMap<String, String>,
     ) {
         let time = Time::now();
-        self.events.publish(Event { kind, action: action.to_owned(), actor: actor.to_owned(), attributes, time });
+        self.events.publish(Event {
+            kind,
+            action: action.to_owned(),
+            actor: actor.to_owned(),
+            attributes,
+            time,
+        });
     }
 }

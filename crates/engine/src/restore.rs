@@ -165,7 +165,8 @@ fn engine_id(path: &Path) -> Result<String> {
 
 fn init_path(config: &EngineConfig) -> Result<String> {
     let own = || config.program.clone().map_or_else(std::env::current_exe, Ok);
-    let path = config.init_path.clone().map_or_else(own, Ok).map_err(Error::io("cannot find our own program"))?;
+    let path =
+        config.init_path.clone().map_or_else(own, Ok).map_err(Error::io("cannot find our own program"))?;
     Ok(path.to_string_lossy().into_owned())
 }
 
@@ -288,7 +289,8 @@ async fn take_up(engine: &Inner, record: &Record, state: &mut State) -> Option<R
         Ok(Found::Exited(status)) if state.status.has_process() => {
             state.exit_code = status.code;
             state.oom_killed |= status.oom_killed;
-            state.finished_at = Time::from_unix_nanos(i64::try_from(status.finished_at_nanos).unwrap_or(i64::MAX));
+            state.finished_at =
+                Time::from_unix_nanos(i64::try_from(status.finished_at_nanos).unwrap_or(i64::MAX));
         }
         // It was between two runs.
         Ok(_) if !state.status.has_process() => {}
@@ -328,11 +330,16 @@ fn decide(record: &Record, state: &mut State, was_running: bool, runs: bool) -> 
         if half_removed {
             state.status = Status::Exited;
         }
-        return Then::Remove(RemoveOptions { force: true, volumes: record.host_config.auto_remove, link: false });
+        return Then::Remove(RemoveOptions {
+            force: true,
+            volumes: record.host_config.auto_remove,
+            link: false,
+        });
     }
     let policy = &record.host_config.restart_policy;
     let started_before = !state.started_at.is_never();
-    let restart = restart::at_open(policy, was_running, state.exit_code, state.restart_count, state.manually_stopped);
+    let restart =
+        restart::at_open(policy, was_running, state.exit_code, state.restart_count, state.manually_stopped);
     if started_before && restart { Then::Start } else { Then::Nothing }
 }
 

@@ -51,7 +51,8 @@ impl RootFs {
             if mount.is_bind() {
                 layers.push(PathBuf::from(&mount.source));
             }
-            let options = |name: &'static str| mount.options.iter().filter_map(move |option| option.strip_prefix(name));
+            let options =
+                |name: &'static str| mount.options.iter().filter_map(move |option| option.strip_prefix(name));
             layers.extend(options("upperdir=").map(PathBuf::from));
             layers.extend(options("lowerdir=").flat_map(split_lower));
             layers.extend(options("lowerdir+=").map(PathBuf::from));
@@ -75,7 +76,9 @@ impl RootFs {
             match here.look(&name)? {
                 None => return Ok(None),
                 Some(Found::Directory(directory)) => trail.push(directory),
-                Some(Found::Other(fd, stat)) if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink => {
+                Some(Found::Other(fd, stat))
+                    if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink =>
+                {
                     links += 1;
                     if links > LINKS_MAX {
                         return Err(Errno::LOOP);
@@ -101,7 +104,9 @@ impl RootFs {
         }
         let mut content = Vec::new();
         let file = reopen(&fd)?;
-        file.take(limit).read_to_end(&mut content).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+        file.take(limit)
+            .read_to_end(&mut content)
+            .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
         Ok(Some(content))
     }
 
@@ -129,7 +134,10 @@ impl Directory {
             }
             if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
                 // A file under a directory of a higher layer is hidden by it.
-                return Ok(parts.is_empty().then_some(Found::Other(fd, stat)).or_else(|| directory(&mut parts)));
+                return Ok(parts
+                    .is_empty()
+                    .then_some(Found::Other(fd, stat))
+                    .or_else(|| directory(&mut parts)));
             }
             let opaque = is_opaque(part, name);
             parts.push(fd);
@@ -206,7 +214,8 @@ fn is_opaque(parent: &OwnedFd, name: &OsStr) -> bool {
     use std::os::fd::AsRawFd as _;
     let path = Path::new("/proc/self/fd").join(parent.as_raw_fd().to_string()).join(name);
     let mut value = [0_u8; 4];
-    rustix::fs::lgetxattr(&path, "trusted.overlay.opaque", &mut value).is_ok_and(|length| &value[..length] == b"y")
+    rustix::fs::lgetxattr(&path, "trusted.overlay.opaque", &mut value)
+        .is_ok_and(|length| &value[..length] == b"y")
 }
 
 /// The directories of a `lowerdir` option: colons separate, a backslash protects.

@@ -13,7 +13,8 @@ use crate::system::{DiskUsage, SystemInfo};
 impl Inner {
     pub(crate) fn info(&self) -> Result<SystemInfo> {
         let containers = self.list(&ListOptions { all: true, ..ListOptions::default() })?;
-        let count = |status: Status| containers.iter().filter(|container| container.state.status == status).count();
+        let count =
+            |status: Status| containers.iter().filter(|container| container.state.status == status).count();
         let (running, paused) = (count(Status::Running) + count(Status::Restarting), count(Status::Paused));
         let uname = rustix::system::uname();
         let (operating_system, os_version) = os_release(&read_os_release());
@@ -43,7 +44,11 @@ impl Inner {
             default_runtime: self.config.default_runtime.clone(),
             init_binary: "docker-init".to_owned(),
             log_driver: self.config.log_driver.clone(),
-            log_drivers: LOG_DRIVERS.iter().filter(|driver| **driver != "none").map(|driver| (*driver).to_owned()).collect(),
+            log_drivers: LOG_DRIVERS
+                .iter()
+                .filter(|driver| **driver != "none")
+                .map(|driver| (*driver).to_owned())
+                .collect(),
             network_drivers: ["bridge", "host", "null"].map(str::to_owned).to_vec(),
             volume_drivers: vec!["local".to_owned()],
             data_root: self.config.data_root.to_string_lossy().into_owned(),
@@ -72,7 +77,8 @@ impl Inner {
         let rest = tokio::task::spawn_blocking(move || {
             let layers = engine.store.images().shared_sizes().1;
             let volumes = engine.volumes.list()?.into_iter();
-            let volumes = volumes.map(|(volume, path, users)| (volume.name, tree_size(&path), users)).collect();
+            let volumes =
+                volumes.map(|(volume, path, users)| (volume.name, tree_size(&path), users)).collect();
             Ok::<_, Error>((layers, volumes))
         });
         let (layers_size, volumes) = rest.await.map_err(|error| Error::internal("measuring", &error))??;

@@ -22,7 +22,8 @@ impl Trash {
         for entry in std::fs::read_dir(&directory).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
             // Names are numbers that only grow: what is left must not be met again.
-            let number = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse::<u64>().ok());
+            let number =
+                path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse::<u64>().ok());
             left = left.max(number.map_or(0, |number| number + 1));
             let _ = worker.send(path);
         }

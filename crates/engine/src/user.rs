@@ -15,7 +15,9 @@ const FILE_MAX: u64 = 4 << 20;
 pub(crate) fn resolve(rootfs: &RootFs, user: &str, group_add: &[String]) -> Result<Identity> {
     let read = |path: &str| {
         let content = rootfs.read(path, FILE_MAX);
-        content.map(Option::unwrap_or_default).map_err(|error| Error::Internal(format!("cannot read {path}: {error}")))
+        content
+            .map(Option::unwrap_or_default)
+            .map_err(|error| Error::Internal(format!("cannot read {path}: {error}")))
     };
     identify(&read("/etc/passwd")?, &read("/etc/group")?, user, group_add)
 }
@@ -52,7 +54,9 @@ fn identify(passwd: &[u8], group: &[u8], user: &str, group_add: &[String]) -> Re
         },
         (None, Some(uid)) => Identity { uid, ..Identity::default() },
         (None, None) => {
-            return Err(Error::Internal(format!("unable to find user {user}: no matching entries in passwd file")));
+            return Err(Error::Internal(format!(
+                "unable to find user {user}: no matching entries in passwd file"
+            )));
         }
     };
     if identity.home.is_empty() {
@@ -61,7 +65,8 @@ fn identify(passwd: &[u8], group: &[u8], user: &str, group_add: &[String]) -> Re
     if group_name.is_empty() {
         // Member of what the group file says; with an explicit group, of that one only.
         let name = account.map_or(&b""[..], |account| account.name);
-        let member = |group: &Group<'_>| group.members.split(|byte| *byte == b',').any(|member| member == name);
+        let member =
+            |group: &Group<'_>| group.members.split(|byte| *byte == b',').any(|member| member == name);
         if !name.is_empty() {
             identity.groups.extend(groups(group).filter(member).map(|group| group.gid));
         }
@@ -89,7 +94,8 @@ fn gid_of(group: &[u8], wanted: &str, unable: &str) -> Result<u32> {
     if let Some(found) = groups(group).find(|group| group.name == wanted.as_bytes()) {
         return Ok(found.gid);
     }
-    let missing = || Error::Internal(format!("{unable} to find group {wanted}: no matching entries in group file"));
+    let missing =
+        || Error::Internal(format!("{unable} to find group {wanted}: no matching entries in group file"));
     number(wanted)?.ok_or_else(missing)
 }
 
@@ -129,7 +135,9 @@ fn groups(group: &[u8]) -> impl Iterator<Item = Group<'_>> {
 
 fn fields(text: &[u8]) -> impl Iterator<Item = Vec<&[u8]>> {
     let lines = text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
-    lines.filter(|line| !line.is_empty() && line[0] != b'#').map(|line| line.split(|byte| *byte == b':').collect())
+    lines
+        .filter(|line| !line.is_empty() && line[0] != b'#')
+        .map(|line| line.split(|byte| *byte == b':').collect())
 }
 
 fn digits(text: &[u8]) -> Option<u32> {
@@ -140,7 +148,8 @@ fn digits(text: &[u8]) -> Option<u32> {
 mod tests {
     use super::*;
 
-    const PASSWD: &[u8] = b"root:x:0:0:root:/root:/bin/sh\n# comment\nbroken\nweb:x:33:34:web:/var/www:/bin/false\n\
+    const PASSWD: &[u8] =
+        b"root:x:0:0:root:/root:/bin/sh\n# comment\nbroken\nweb:x:33:34:web:/var/www:/bin/false\n\
                             7:x:70:71::/seven:/bin/sh\nnohome:x:50:50\n";
     const GROUP: &[u8] = b"root:x:0:\nwww:x:34:\naudio:x:29:web,root\nvideo:x:44:web\n8:x:80:\n";
 

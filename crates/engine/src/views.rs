@@ -63,7 +63,8 @@ impl Engine {
                 ("host_binding_ipv4", config.default_address.to_string()),
                 ("name", bridge.name),
             ];
-            let named = options.into_iter().map(|(name, value)| (format!("com.docker.network.bridge.{name}"), value));
+            let named =
+                options.into_iter().map(|(name, value)| (format!("com.docker.network.bridge.{name}"), value));
             let mtu = ("com.docker.network.driver.mtu".to_owned(), bridge.mtu.to_string());
             networks.push(NetworkView {
                 subnets: [v4].into_iter().chain(v6).collect(),
@@ -80,7 +81,8 @@ impl Engine {
     pub fn network(&self, network: &str) -> Result<NetworkView> {
         let networks = self.networks();
         let exact = networks.iter().find(|view| view.name == network || view.id == network);
-        let found = exact.or_else(|| networks.iter().find(|view| !network.is_empty() && view.id.starts_with(network)));
+        let found = exact
+            .or_else(|| networks.iter().find(|view| !network.is_empty() && view.id.starts_with(network)));
         found.cloned().ok_or_else(|| Error::NotFound(format!("network {network} not found")))
     }
 

@@ -118,7 +118,8 @@ impl Volumes {
 
     /// Removes directories that no record speaks of: their making was cut off.
     pub(crate) fn sweep(&self) -> Result<()> {
-        let failed = |error| Error::Io { what: format!("cannot read {}", self.root.display()), source: error };
+        let failed =
+            |error| Error::Io { what: format!("cannot read {}", self.root.display()), source: error };
         for entry in std::fs::read_dir(&self.root).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let name = entry.file_name().to_string_lossy().into_owned();
@@ -171,6 +172,7 @@ fn check(name: &str) -> Result<&str> {
     Ok(name)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 pub(crate) fn database_error(error: berth_store::DatabaseError) -> Error {
     Error::internal("database", &error)
 }

@@ -1,10 +1,12 @@
 //! The life of containers, from outside the engine. As root.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use berth_engine::{
-    AttachOptions, Class, EventsRequest, ExecConfig, ExecStart, ListOptions, LogsOptions, RemoveOptions, Status,
-    StopOptions, WaitCondition,
+    AttachOptions, Class, EventsRequest, ExecConfig, ExecStart, ListOptions, LogsOptions, RemoveOptions,
+    Status, StopOptions, WaitCondition,
 };
 use common::{Place, eventually, frames, patient, request, text};
 use futures_util::StreamExt as _;
@@ -69,7 +71,8 @@ async fn states_and_refusals_follow_docker() {
 async fn stop_asks_first_and_kills_then() {
     let place = Place::new().await;
     let engine = &place.engine;
-    let polite = place.run(&["sh", "-c", "trap 'exit 3' TERM; echo up; while :; do sleep 0.01; done"], |_| {}).await;
+    let polite =
+        place.run(&["sh", "-c", "trap 'exit 3' TERM; echo up; while :; do sleep 0.01; done"], |_| {}).await;
     let deaf = place.run(&["sh", "-c", "trap '' TERM; echo up; while :; do sleep 0.01; done"], |_| {}).await;
     for id in [&polite, &deaf] {
         while place.log(id).await != "up\n" {
@@ -139,7 +142,10 @@ async fn who_where_and_with_what_it_runs() {
     assert_eq!(pwd, "/made/by/runtime");
     let env = run(&["env"], |request| request.config.env = Some(vec!["A=1".to_owned()])).await;
     assert!(env.contains("A=1") && env.contains("HOME=/root") && env.contains("PATH="), "{env}");
-    assert_eq!(run(&["cat", "/etc/hostname"], |request| request.config.hostname = "box".to_owned()).await, "box");
+    assert_eq!(
+        run(&["cat", "/etc/hostname"], |request| request.config.hostname = "box".to_owned()).await,
+        "box"
+    );
     assert_eq!(run(&["sh", "-c", "echo $$"], |_| {}).await, "1");
     let init = run(&["sh", "-c", "cat /proc/1/comm"], |request| request.host_config.init = Some(true)).await;
     assert_eq!(init, "docker-init");
@@ -151,10 +157,17 @@ async fn volumes_are_filled_kept_and_removed() {
     let place = Place::new().await;
     let engine = &place.engine;
     let bind = |text: &str| Some(vec![text.to_owned()]);
-    let (said, _) = place.output(&["cat", "/data/file"], |request| request.host_config.binds = bind("keep:/data")).await;
+    let (said, _) =
+        place.output(&["cat", "/data/file"], |request| request.host_config.binds = bind("keep:/data")).await;
     assert_eq!(said, "from the image");
-    place.output(&["sh", "-c", "echo changed > /data/file"], |request| request.host_config.binds = bind("keep:/data")).await;
-    let (said, _) = place.output(&["cat", "/other/file"], |request| request.host_config.binds = bind("keep:/other")).await;
+    place
+        .output(&["sh", "-c", "echo changed > /data/file"], |request| {
+            request.host_config.binds = bind("keep:/data");
+        })
+        .await;
+    let (said, _) = place
+        .output(&["cat", "/other/file"], |request| request.host_config.binds = bind("keep:/other"))
+        .await;
     assert_eq!(said, "changed\n");
     let id = place.create(&["true"], |request| {
         request.config.volumes = Some([("/anon".to_owned(), Default::default())].into());
@@ -165,7 +178,8 @@ async fn volumes_are_filled_kept_and_removed() {
     let options = RemoveOptions { volumes: true, ..RemoveOptions::default() };
     engine.container_remove(&id, options).await.unwrap();
     assert!(!std::path::Path::new(&point.source).exists());
-    let readonly = request(&["true"], |request| request.host_config.binds = bind("/nonexistent-dir-x:/a:ro,rw"));
+    let readonly =
+        request(&["true"], |request| request.host_config.binds = bind("/nonexistent-dir-x:/a:ro,rw"));
     assert_eq!(engine.container_create(readonly).await.unwrap_err().to_string(), "invalid mode: ro,rw");
     place.end().await;
 }
@@ -179,7 +193,8 @@ async fn attached_before_the_start_nothing_is_missed() {
         request.config.stdin_once = true;
     });
     let id = id.await;
-    let options = AttachOptions { stdin: true, stdout: true, stderr: true, stream: true, ..AttachOptions::default() };
+    let options =
+        AttachOptions { stdin: true, stdout: true, stderr: true, stream: true, ..AttachOptions::default() };
     let attached = engine.container_attach(&id, options).await.unwrap();
     engine.container_start(&id).await.unwrap();
     let mut stream = attached.stream.unwrap();
@@ -204,8 +219,9 @@ async fn further_processes_run_inside() {
         command: command.iter().map(|word| (*word).to_owned()).collect(),
         ..ExecConfig::default()
     };
-    let exec_id = engine.exec_create(&id, ExecConfig { user: "web".to_owned(), ..exec(&["id", "-un"]) }).await.unwrap();
-    assert_eq!(engine.container(&id).unwrap().exec_ids, [exec_id.clone()]);
+    let exec_id =
+        engine.exec_create(&id, ExecConfig { user: "web".to_owned(), ..exec(&["id", "-un"]) }).await.unwrap();
+    assert_eq!(engine.container(&id).unwrap().exec_ids, std::slice::from_ref(&exec_id));
     let attached = engine.exec_start(&exec_id, ExecStart::default()).await.unwrap().unwrap();
     let mut bytes = Vec::new();
     patient(attached.stream.unwrap().read_to_end(&mut bytes)).await.unwrap();
@@ -230,7 +246,8 @@ async fn logs_follow_to_the_end() {
     let id = place.run(&["sh", "-c", script], |_| {}).await;
     let options = LogsOptions { stdout: true, stderr: true, follow: true, ..LogsOptions::default() };
     let logs = engine.container_logs(&id, options.clone()).await.unwrap();
-    let expect: String = (1..=200).map(|number| format!("line {number}\n")).chain(["last\n".to_owned()]).collect();
+    let expect: String =
+        (1..=200).map(|number| format!("line {number}\n")).chain(["last\n".to_owned()]).collect();
     assert_eq!(text(logs).await, expect);
     let tail = LogsOptions { tail: Some(2), follow: false, ..options };
     assert_eq!(text(engine.container_logs(&id, tail).await.unwrap()).await, "line 200\nlast\n");
@@ -248,7 +265,8 @@ async fn policies_start_containers_again() {
     let id = id.await;
     eventually("it gave up", || engine.container(&id).unwrap().state.status == Status::Exited).await;
     assert_eq!(engine.container(&id).unwrap().state.restart_count, 2);
-    let always = place.run(&["true"], |request| request.host_config.restart_policy.name = "always".to_owned()).await;
+    let always =
+        place.run(&["true"], |request| request.host_config.restart_policy.name = "always".to_owned()).await;
     eventually("it came back", || engine.container(&always).unwrap().state.restart_count >= 2).await;
     engine.container_stop(&always, StopOptions::default()).await.unwrap();
     assert_eq!(engine.container(&always).unwrap().state.status, Status::Exited);
@@ -281,7 +299,9 @@ async fn events_tell_the_life_of_a_container() {
 async fn names_are_unique_and_lists_are_filtered() {
     let place = Place::new().await;
     let engine = &place.engine;
-    let named = |name: &'static str| move |request: &mut berth_engine::CreateContainer| request.name = Some(name.to_owned());
+    let named = |name: &'static str| {
+        move |request: &mut berth_engine::CreateContainer| request.name = Some(name.to_owned())
+    };
     let web = place.create(&["true"], named("web")).await;
     let error = engine.container_create(request(&["true"], named("web"))).await.unwrap_err();
     assert_eq!(error.class(), Class::Conflict);

@@ -1,5 +1,7 @@
 //! What an engine leaves behind when it is killed, and when it is used a great deal. As root.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::process::Stdio;
@@ -100,12 +102,15 @@ async fn what_was_half_done_is_put_right() {
     engine.close().await;
     drop(engine);
     // It ends while nobody watches.
-    rustix::process::kill_process(rustix::process::Pid::from_raw(pid as i32).unwrap(), rustix::process::Signal::KILL)
-        .unwrap();
+    rustix::process::kill_process(
+        rustix::process::Pid::from_raw(pid as i32).unwrap(),
+        rustix::process::Signal::KILL,
+    )
+    .unwrap();
     let engine = open_when_free(config(&directory, &cgroup_parent)).await;
     let place = Place { directory, cgroup_parent, engine };
     eventually("the one with --rm is removed", || place.engine.container(&auto).is_err()).await;
-    assert_eq!(place.ids(), [kept.clone()]);
+    assert_eq!(place.ids(), std::slice::from_ref(&kept));
     eventually("the half-made are gone", || {
         !place.directory.join("data/volumes/half").exists()
             && !place.directory.join("data/containers").join("f".repeat(64)).exists()

@@ -48,7 +48,8 @@ async fn serve(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 async fn run(config: EngineConfig, count: usize) -> berth_engine::Result<()> {
     let engine = Engine::open(config).await?;
     for number in 0..count {
-        let mut request = CreateContainer { name: Some(format!("survivor-{number}")), ..CreateContainer::default() };
+        let mut request =
+            CreateContainer { name: Some(format!("survivor-{number}")), ..CreateContainer::default() };
         request.config.image = "test".to_owned();
         // Says something each moment and ends with its own number when it is told to.
         let script = format!("trap 'exit {number}' TERM; while :; do echo tick; sleep 0.05; done");

@@ -43,11 +43,15 @@ fn check(host: &HostConfig, config: &EngineConfig) -> Result<()> {
     }
     let adjust = host.oom_score_adj;
     if !(-1000..=1000).contains(&adjust) {
-        return Err(Error::invalid(format!("Invalid value {adjust}, range for oom score adj is [-1000, 1000]")));
+        return Err(Error::invalid(format!(
+            "Invalid value {adjust}, range for oom score adj is [-1000, 1000]"
+        )));
     }
     if !matches!(host.isolation.as_str(), "" | "default") {
         let isolation = &host.isolation;
-        return Err(Error::invalid(format!("Invalid isolation: {isolation:?} - linux only supports 'default'")));
+        return Err(Error::invalid(format!(
+            "Invalid isolation: {isolation:?} - linux only supports 'default'"
+        )));
     }
     if host.storage_opt.as_ref().is_some_and(|options| !options.is_empty()) {
         let text = "--storage-opt is supported only for overlay over xfs with 'pquota' mount option";
@@ -145,7 +149,8 @@ fn fill(host_config: &mut HostConfig, config: &EngineConfig, host: &Host) {
 }
 
 fn fill_security(host_config: &mut HostConfig) {
-    let label_off = host_config.privileged || host_config.pid_mode == "host" || host_config.ipc_mode == "host";
+    let label_off =
+        host_config.privileged || host_config.pid_mode == "host" || host_config.ipc_mode == "host";
     let has = |options: &Option<Vec<String>>, prefix: &str| {
         options.iter().flatten().any(|option| option.starts_with(prefix))
     };
@@ -177,7 +182,8 @@ mod tests {
             apparmor: false,
             selinux: false,
         };
-        let mut host = Host { cpus: 2, cpu_list: "0-1".into(), memory_node_list: "0".into(), ..Host::default() };
+        let mut host =
+            Host { cpus: 2, cpu_list: "0-1".into(), memory_node_list: "0".into(), ..Host::default() };
         host.limits.ipv4_forwarding = true;
         host.limits.memory = true;
         host.limits.swap = true;

@@ -13,7 +13,8 @@ use berth_store::Image;
 use super::registry::Slot;
 use super::task::Task;
 use super::{
-    Container, ContainerCreated, CreateContainer, MountPoint, Record, State, adapt, copy_up, merge, mounts, network,
+    Container, ContainerCreated, CreateContainer, MountPoint, Record, State, adapt, copy_up, merge, mounts,
+    network,
 };
 use crate::error::{Error, Result};
 use crate::rootfs::{Found, RootFs};
@@ -86,9 +87,10 @@ fn share_namespaces(engine: &Inner, host: &mut HostConfig) -> Result<()> {
     }
     for link in host.links.iter().flatten() {
         let other = link.split(':').next().unwrap_or_default();
-        engine.registry.find(other).map_err(|error| {
-            Error::invalid(format!("could not get container for {other}: {error}"))
-        })?;
+        engine
+            .registry
+            .find(other)
+            .map_err(|error| Error::invalid(format!("could not get container for {other}: {error}")))?;
     }
     Ok(())
 }
@@ -162,7 +164,11 @@ impl Made<'_> {
         let failed = Error::io(format!("cannot create {}", directory.display()));
         volumes::make_directory(directory, 0o710).map_err(failed)?;
         self.snapshot = true;
-        let image = self.record.image.parse().map_err(|_| Error::Internal("the image's id is no digest".to_owned()))?;
+        let image = self
+            .record
+            .image
+            .parse()
+            .map_err(|_| Error::Internal("the image's id is no digest".to_owned()))?;
         self.engine.store.snapshots().prepare(&self.record.id, &image).map_err(crate::image::error)?;
         Ok(())
     }
@@ -185,7 +191,9 @@ impl Made<'_> {
         let mounts = self.engine.store.snapshots().mounts(&self.record.id).map_err(crate::image::error)?;
         let rootfs = RootFs::of_mounts(&mounts);
         let copy = move || fill.iter().try_for_each(|(inside, volume)| fill_volume(&rootfs, inside, volume));
-        tokio::task::spawn_blocking(copy).await.map_err(|error| Error::internal("copying to volumes", &error))?
+        tokio::task::spawn_blocking(copy)
+            .await
+            .map_err(|error| Error::internal("copying to volumes", &error))?
     }
 
     fn volume(&mut self, point: &mut MountPoint) -> Result<()> {
@@ -218,7 +226,8 @@ impl Made<'_> {
 
     /// The one write that is waited for.
     async fn commit(&self) -> Result<()> {
-        let commit = self.engine.database().put(&self.record.id, &self.record).map_err(volumes::database_error)?;
+        let commit =
+            self.engine.database().put(&self.record.id, &self.record).map_err(volumes::database_error)?;
         commit.await.map_err(volumes::database_error)
     }
 
@@ -261,15 +270,17 @@ impl Drop for Made<'_> {
 
 /// Copies what the image has at a volume's place, if the volume is empty.
 fn fill_volume(rootfs: &RootFs, inside: &str, volume: &str) -> Result<()> {
-    let failed = |error: &dyn std::error::Error| Error::internal(format!("failed to copy {inside} to its volume"), error);
+    let failed = |error: &dyn std::error::Error| {
+        Error::internal(format!("failed to copy {inside} to its volume"), error)
+    };
     match rootfs.find(inside).map_err(|error| failed(&error))? {
         None => Ok(()),
         Some(Found::Directory(directory)) => {
             copy_up::copy_up(&directory, Path::new(volume)).map_err(|error| failed(&error))
         }
-        Some(Found::Other(..)) => Err(Error::Internal(format!(
-            "cannot mount volume over existing file, file exists {inside}"
-        ))),
+        Some(Found::Other(..)) => {
+            Err(Error::Internal(format!("cannot mount volume over existing file, file exists {inside}")))
+        }
     }
 }
 
@@ -280,7 +291,9 @@ impl Inner {
             return Err(Error::invalid("no command specified"));
         }
         let image = match self.store.images().get(reference) {
-            Err(error) if error.kind() == berth_store::Kind::NotFound => self.add_embedded(reference, error)?,
+            Err(error) if error.kind() == berth_store::Kind::NotFound => {
+                self.add_embedded(reference, error)?
+            }
             other => other.map_err(crate::image::error)?,
         };
         if let Some(wanted) = platform.filter(|platform| !platform.is_empty()) {

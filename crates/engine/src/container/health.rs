@@ -47,7 +47,14 @@ pub(crate) fn watch(engine: &Arc<Inner>, slot: &Arc<Slot>) {
     let (Some(command), Some(check)) = (command(config), config.healthcheck.clone()) else { return };
     let started = container.state.started_at;
     let health = container.state.health.clone().unwrap_or_default();
-    let watcher = Watcher { engine: engine.clone(), slot: slot.clone(), command, plan: Plan::new(&check), started, health };
+    let watcher = Watcher {
+        engine: engine.clone(),
+        slot: slot.clone(),
+        command,
+        plan: Plan::new(&check),
+        started,
+        health,
+    };
     let ended = slot.subscribe(WaitCondition::NextExit);
     tokio::spawn(async move {
         tokio::select! {
@@ -99,7 +106,11 @@ impl Plan {
 
     /// How long to wait before the next check.
     fn pause(&self, health: &Health, ran: Duration) -> Duration {
-        if health.status == "starting" && ran < self.start_period { self.start_interval } else { self.interval }
+        if health.status == "starting" && ran < self.start_period {
+            self.start_interval
+        } else {
+            self.interval
+        }
     }
 
     /// The health after one more result, `ran` after the start. Pure.
@@ -242,7 +253,8 @@ mod tests {
 
     #[test]
     fn failures_in_a_row_make_a_container_unhealthy() {
-        let plan = Plan::new(&Healthcheck { retries: 2, start_period: 10_000_000_000, ..Healthcheck::default() });
+        let plan =
+            Plan::new(&Healthcheck { retries: 2, start_period: 10_000_000_000, ..Healthcheck::default() });
         let mut health = Health { status: "starting".to_owned(), ..Health::default() };
         let mut step = |code: i32, ran: u64, expect: (&str, i64)| {
             health = plan.next(&health, result(code), Duration::from_secs(ran));

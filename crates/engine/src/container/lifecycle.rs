@@ -10,8 +10,8 @@ use super::registry::Slot;
 use super::signal::{self, KILL, TERM};
 use super::task::Command;
 use super::{
-    AttachOptions, Attached, Container, ContainerSize, Pruned, RemoveOptions, Status, StopOptions, UpdateContainer,
-    WaitCondition, WaitResult, keys, limits,
+    AttachOptions, Attached, Container, ContainerSize, Pruned, RemoveOptions, Status, StopOptions,
+    UpdateContainer, WaitCondition, WaitResult, keys, limits,
 };
 use crate::error::{Error, Result, chain};
 use crate::filters::Filters;
@@ -36,7 +36,9 @@ impl Inner {
         }
         self.stop_slot(&slot, options).await.map_err(|error| match error {
             // Docker answers 500 to a bad signal here.
-            Error::InvalidParameter(text) => Error::Internal(format!("cannot stop container: {reference}: {text}")),
+            Error::InvalidParameter(text) => {
+                Error::Internal(format!("cannot stop container: {reference}: {text}"))
+            }
             other => other,
         })
     }
@@ -72,7 +74,9 @@ impl Inner {
         let slot = self.registry.find(reference)?;
         let explain = |error: Error| match error {
             Error::NotRunning(_) => Error::Conflict(format!("cannot kill container: {reference}: {error}")),
-            Error::InvalidParameter(text) => Error::invalid(format!("cannot kill container: {reference}: {text}")),
+            Error::InvalidParameter(text) => {
+                Error::invalid(format!("cannot kill container: {reference}: {text}"))
+            }
             other => other,
         };
         let signal = match signal.filter(|signal| !signal.is_empty()) {
@@ -156,7 +160,9 @@ impl Inner {
     pub(crate) async fn remove(&self, reference: &str, options: RemoveOptions) -> Result<()> {
         let slot = self.registry.find(reference)?;
         if options.link {
-            return Err(Error::Internal("Conflict, cannot remove the default link name of the container".to_owned()));
+            return Err(Error::Internal(
+                "Conflict, cannot remove the default link name of the container".to_owned(),
+            ));
         }
         let gone = slot.subscribe(WaitCondition::Removed);
         if options.force && slot.get().state.status.is_running() {
@@ -213,7 +219,9 @@ impl Inner {
         let (rows, columns) = (crate::exec::clamp(height), crate::exec::clamp(width));
         match slot.shim()?.resize(&Target::Container, rows, columns).await {
             Ok(()) | Err(berth_shim::client::Error::NoTerminal) => {}
-            Err(berth_shim::client::Error::NotRunning) => return Err(Error::NotRunning(slot.id().to_owned())),
+            Err(berth_shim::client::Error::NotRunning) => {
+                return Err(Error::NotRunning(slot.id().to_owned()));
+            }
             Err(error) => return Err(Error::Internal(chain(&error))),
         }
         let attributes = [("height", height.to_string()), ("width", width.to_string())];
@@ -221,7 +229,11 @@ impl Inner {
         Ok(())
     }
 
-    pub(crate) async fn attach(self: &Arc<Self>, reference: &str, options: AttachOptions) -> Result<Attached> {
+    pub(crate) async fn attach(
+        self: &Arc<Self>,
+        reference: &str,
+        options: AttachOptions,
+    ) -> Result<Attached> {
         let slot = self.registry.find(reference)?;
         let container = slot.get();
         check_attach(&container)?;
@@ -288,7 +300,8 @@ impl Inner {
         let snapshots = self.store.snapshots().clone();
         let id = container.record.id.clone();
         let usage = tokio::task::spawn_blocking(move || snapshots.usage(&id)).await;
-        let usage = usage.map_err(|error| Error::internal("measuring", &error))?.map_err(crate::image::error)?;
+        let usage =
+            usage.map_err(|error| Error::internal("measuring", &error))?.map_err(crate::image::error)?;
         let image = container.record.image.parse().ok().and_then(|id| self.store.images().by_id(&id));
         let image = image.map_or(0, |image| image.size);
         Ok(ContainerSize { writable: usage.bytes, root_fs: usage.bytes + image })
@@ -298,12 +311,12 @@ impl Inner {
 fn check_attach(container: &Container) -> Result<()> {
     let id = &container.record.id;
     match container.state.status {
-        Status::Paused => Err(Error::Conflict(format!(
-            "container {id} is paused, unpause the container before attach"
-        ))),
-        Status::Restarting => Err(Error::Conflict(format!(
-            "container {id} is restarting, wait until the container is running"
-        ))),
+        Status::Paused => {
+            Err(Error::Conflict(format!("container {id} is paused, unpause the container before attach")))
+        }
+        Status::Restarting => {
+            Err(Error::Conflict(format!("container {id} is restarting, wait until the container is running")))
+        }
         _ => Ok(()),
     }
 }
@@ -322,7 +335,11 @@ pub(crate) fn parse_until(text: &str) -> Result<Time> {
     let seconds: i64 = seconds.parse().map_err(|_| invalid())?;
     let digits: String = fraction.chars().chain("000000000".chars()).take(9).collect();
     let nanos: i64 = digits.parse().map_err(|_| invalid())?;
-    seconds.checked_mul(1_000_000_000).and_then(|whole| whole.checked_add(nanos)).map(Time::from_unix_nanos).ok_or_else(invalid)
+    seconds
+        .checked_mul(1_000_000_000)
+        .and_then(|whole| whole.checked_add(nanos))
+        .map(Time::from_unix_nanos)
+        .ok_or_else(invalid)
 }
 
 /// A duration as Go writes them: `1h30m`, `1.5h`, `300ms`.

@@ -11,7 +11,12 @@ const LEAST_MEMORY: i64 = 6 << 20;
 /// Checks limits and takes away those that the kernel does not have, adding a warning for each.
 ///
 /// Errors: `InvalidParameter` with Docker's text.
-pub(crate) fn check(resources: &mut Resources, host: &Host, update: bool, warnings: &mut Vec<String>) -> Result<()> {
+pub(crate) fn check(
+    resources: &mut Resources,
+    host: &Host,
+    update: bool,
+    warnings: &mut Vec<String>,
+) -> Result<()> {
     memory(resources, host, update, warnings)?;
     swappiness(resources, host, warnings)?;
     reservation(resources, host, warnings)?;
@@ -85,7 +90,8 @@ fn reservation(resources: &mut Resources, host: &Host, warnings: &mut Vec<String
 fn oom_and_pids(resources: &mut Resources, host: &Host, warnings: &mut Vec<String>) {
     if resources.oom_kill_disable.is_some() && !host.limits.oom_kill_disable {
         if resources.oom_kill_disable == Some(true) {
-            warnings.push("Your kernel does not support OomKillDisable. OomKillDisable discarded.".to_owned());
+            warnings
+                .push("Your kernel does not support OomKillDisable. OomKillDisable discarded.".to_owned());
         }
         resources.oom_kill_disable = None;
     }
@@ -129,7 +135,9 @@ fn cpu(resources: &mut Resources, host: &Host, warnings: &mut Vec<String>) -> Re
         (resources.cpu_period, resources.cpu_quota) = (0, 0);
     }
     if resources.cpu_period != 0 && !(1000..=1_000_000).contains(&resources.cpu_period) {
-        return refuse("CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)");
+        return refuse(
+            "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)",
+        );
     }
     if resources.cpu_quota > 0 && resources.cpu_quota < 1000 {
         return refuse("CPU cfs quota can not be less than 1ms (i.e. 1000)");
@@ -170,9 +178,13 @@ fn block_io(resources: &mut Resources, host: &Host, warnings: &mut Vec<String>) 
         return refuse("Range of blkio weight is from 10 to 1000");
     }
     if resources.io_maximum_bandwidth != 0 || resources.io_maximum_iops != 0 {
-        return refuse("Invalid QoS settings: linux does not support Maximum IO Bandwidth or Maximum IO IOps");
+        return refuse(
+            "Invalid QoS settings: linux does not support Maximum IO Bandwidth or Maximum IO IOps",
+        );
     }
-    if resources.blkio_weight_device.as_ref().is_some_and(|list| !list.is_empty()) && !host.blkio_weight_device {
+    if resources.blkio_weight_device.as_ref().is_some_and(|list| !list.is_empty())
+        && !host.blkio_weight_device
+    {
         lacks(warnings, "Block I/O weight_device", "Weight-device discarded.");
         resources.blkio_weight_device = None;
     }
@@ -266,7 +278,8 @@ mod tests {
 
     #[test]
     fn what_the_kernel_lacks_is_a_warning() {
-        let mut resources = Resources { blkio_weight: 5, oom_kill_disable: Some(true), ..Resources::default() };
+        let mut resources =
+            Resources { blkio_weight: 5, oom_kill_disable: Some(true), ..Resources::default() };
         let mut warnings = Vec::new();
         check(&mut resources, &host(), false, &mut warnings).unwrap();
         assert_eq!(resources.blkio_weight, 0);
@@ -280,7 +293,8 @@ mod tests {
         );
         let mut resources = Resources { memory: 10 << 20, ..Resources::default() };
         warnings.clear();
-        check(&mut resources, &Host { cpu_list: "0".into(), ..Host::default() }, false, &mut warnings).unwrap();
+        check(&mut resources, &Host { cpu_list: "0".into(), ..Host::default() }, false, &mut warnings)
+            .unwrap();
         assert_eq!((resources.memory, resources.memory_swap), (0, -1));
         assert_eq!(warnings.len(), 1);
     }

@@ -14,8 +14,21 @@ use crate::time::Time;
 
 /// Keys that `filters` may have.
 const KEYS: [&str; 15] = [
-    "ancestor", "before", "exited", "expose", "health", "id", "is-task", "isolation", "label", "name", "network",
-    "publish", "since", "status", "volume",
+    "ancestor",
+    "before",
+    "exited",
+    "expose",
+    "health",
+    "id",
+    "is-task",
+    "isolation",
+    "label",
+    "name",
+    "network",
+    "publish",
+    "since",
+    "status",
+    "volume",
 ];
 const STATUSES: [&str; 7] = ["paused", "restarting", "removing", "running", "dead", "created", "exited"];
 const HEALTHS: [&str; 4] = ["none", "starting", "healthy", "unhealthy"];
@@ -28,7 +41,7 @@ impl Inner {
         let wanted = Wanted::new(self, options)?;
         let mut containers: Vec<Arc<Container>> = self.registry.all().iter().map(|slot| slot.get()).collect();
         containers.retain(|container| wanted.fits(container));
-        containers.sort_by(|one, other| other.record.created.cmp(&one.record.created));
+        containers.sort_by_key(|container| std::cmp::Reverse(container.record.created));
         if options.limit > 0 {
             containers.truncate(options.limit);
         }
@@ -67,7 +80,8 @@ impl<'a> Wanted<'a> {
             None => Ok::<_, Error>(None),
         };
         let code = |text: &String| {
-            let bad = || format!("invalid filter 'exited={text}': strconv.Atoi: parsing {text:?}: invalid syntax");
+            let bad =
+                || format!("invalid filter 'exited={text}': strconv.Atoi: parsing {text:?}: invalid syntax");
             text.parse::<i32>().map_err(|_| Error::invalid(bad()))
         };
         Ok(Wanted {
@@ -121,7 +135,8 @@ impl<'a> Wanted<'a> {
         let wanted = self.filters.get("network");
         let on = |want: &String| {
             container.state.network.endpoints.iter().any(|(name, settings)| {
-                name == want || (!settings.network_id.is_empty() && settings.network_id.starts_with(want.as_str()))
+                name == want
+                    || (!settings.network_id.is_empty() && settings.network_id.starts_with(want.as_str()))
             })
         };
         wanted.is_empty() || wanted.iter().any(on)
@@ -160,8 +175,11 @@ fn has_ended(container: &Container) -> bool {
 /// The ids of the images named and of all that were made from them.
 fn ancestors(engine: &Inner, references: &[String]) -> HashSet<String> {
     let images = engine.store.images();
-    let mut wanted: HashSet<String> =
-        references.iter().filter_map(|reference| images.get(reference).ok()).map(|image| image.id.to_string()).collect();
+    let mut wanted: HashSet<String> = references
+        .iter()
+        .filter_map(|reference| images.get(reference).ok())
+        .map(|image| image.id.to_string())
+        .collect();
     if wanted.is_empty() {
         return wanted;
     }

@@ -16,7 +16,16 @@ const FILES_DEFAULT: u32 = 3;
 pub(crate) const DRIVERS: [&str; 2] = ["json-file", "none"];
 /// Options of `json-file`.
 const OPTIONS: [&str; 10] = [
-    "max-file", "max-size", "compress", "labels", "labels-regex", "env", "env-regex", "tag", "mode", "max-buffer-size",
+    "max-file",
+    "max-size",
+    "compress",
+    "labels",
+    "labels-regex",
+    "env",
+    "env-regex",
+    "tag",
+    "mode",
+    "max-buffer-size",
 ];
 
 /// Fills in the engine's driver where the request names none, and checks the options.
@@ -34,7 +43,9 @@ pub(crate) fn check(config: &mut LogConfig, driver: &str, options: &BTreeMap<Str
     }
     let kind = &config.kind;
     if !DRIVERS.contains(&kind.as_str()) {
-        return Err(Error::invalid(format!("error looking up logging plugin {kind}: plugin \"{kind}\" not found")));
+        return Err(Error::invalid(format!(
+            "error looking up logging plugin {kind}: plugin \"{kind}\" not found"
+        )));
     }
     let known = |name: &str| kind == "json-file" && OPTIONS.contains(&name);
     match own.keys().find(|name| !known(name)) {
@@ -54,7 +65,9 @@ pub(crate) fn log_file(record: &Record) -> Result<Option<LogFile>> {
         return Ok(None);
     }
     let failed = |text: String| {
-        Error::Internal(format!("failed to create task for container: failed to initialize logging driver: {text}"))
+        Error::Internal(format!(
+            "failed to create task for container: failed to initialize logging driver: {text}"
+        ))
     };
     let options = config.config.clone().unwrap_or_default();
     let max_size_bytes = match options.get("max-size").map(String::as_str) {
@@ -127,7 +140,8 @@ fn render_tag(tag: &str, record: &Record) -> String {
 /// A size as Docker's `units.FromHumanSize` reads it: decimal units, an optional `b`.
 fn parse_size(text: &str) -> Option<u64> {
     let lower = text.to_ascii_lowercase();
-    let unit_at = lower.find(|character: char| !character.is_ascii_digit() && character != '.').unwrap_or(lower.len());
+    let unit_at =
+        lower.find(|character: char| !character.is_ascii_digit() && character != '.').unwrap_or(lower.len());
     let (number, unit) = lower.split_at(unit_at);
     let number: f64 = number.parse().ok()?;
     let exponent = match unit.trim().trim_end_matches('b').trim_end_matches('i') {

@@ -201,6 +201,9 @@ mod tests {
         refused(Config { env: list(&["=a"]), ..Config::default() }, "invalid environment variable: =a");
         refused(Config { stop_signal: "FOO".to_owned(), ..Config::default() }, "invalid signal: FOO");
         let healthcheck = Some(Healthcheck { interval: 10, ..Healthcheck::default() });
-        refused(Config { healthcheck, ..Config::default() }, "Interval in Healthcheck cannot be less than 1ms");
+        refused(
+            Config { healthcheck, ..Config::default() },
+            "Interval in Healthcheck cannot be less than 1ms",
+        );
     }
 }

@@ -15,8 +15,8 @@ mod copy_up;
 mod create;
 mod health;
 pub(crate) mod keys;
-mod limits;
 mod lifecycle;
+mod limits;
 mod list;
 mod log_config;
 pub(crate) mod logs;
@@ -26,8 +26,8 @@ pub(crate) mod network;
 pub(crate) mod registry;
 mod remove;
 pub(crate) mod restart;
-pub(crate) mod signal;
 mod sample;
+pub(crate) mod signal;
 mod start;
 pub(crate) mod task;
 mod top;
@@ -42,9 +42,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use berth_oci::container::{
-    Config, EndpointSettings, HostConfig, NetworkingConfig, PortMap, RestartPolicy,
-};
+use berth_oci::container::{Config, EndpointSettings, HostConfig, NetworkingConfig, PortMap, RestartPolicy};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::net::UnixStream;

@@ -136,7 +136,9 @@ fn parse_mount(mount: &Mount, exists: &impl Fn(&str) -> bool) -> Result<MountPoi
         "bind" => bind_mount(mount, exists, &mut point)?,
         "volume" => volume_mount(mount, &mut point)?,
         "tmpfs" => tmpfs_mount(mount, &mut point)?,
-        "image" => return Err(Error::NotImplemented("mounts of type \"image\" are not supported yet".to_owned())),
+        "image" => {
+            return Err(Error::NotImplemented("mounts of type \"image\" are not supported yet".to_owned()));
+        }
         _ => return Err(config_error(kind, "mount type unknown")),
     }
     Ok(point)
@@ -329,11 +331,14 @@ mod tests {
 
     #[test]
     fn refusals_are_dockers() {
-        let check = |json: &str, expect: &str| assert_eq!(planned(json).unwrap_err().to_string(), expect, "{json}");
+        let check =
+            |json: &str, expect: &str| assert_eq!(planned(json).unwrap_err().to_string(), expect, "{json}");
         let volume = "invalid mount config for type \"volume\": ";
         check(
             r#"{"Binds":["foo"]}"#,
-            &format!("invalid volume specification: 'foo': {volume}invalid mount path: 'foo' mount path must be absolute"),
+            &format!(
+                "invalid volume specification: 'foo': {volume}invalid mount path: 'foo' mount path must be absolute"
+            ),
         );
         check(
             r#"{"Binds":["/tmp:/"]}"#,
@@ -347,7 +352,9 @@ mod tests {
         check(r#"{"Binds":["/tmp:/a:b:c"]}"#, "invalid volume specification: '/tmp:/a:b:c'");
         check(
             r#"{"Binds":["eng-v:/a:shared"]}"#,
-            &format!("invalid volume specification: 'eng-v:/a:shared': {volume}field BindOptions must not be specified"),
+            &format!(
+                "invalid volume specification: 'eng-v:/a:shared': {volume}field BindOptions must not be specified"
+            ),
         );
         check(r#"{"Binds":["/tmp:/a","/tmp:/a/"]}"#, "Duplicate mount point: /a");
         check(r#"{"Tmpfs":{"/b":""},"Binds":["/tmp:/b"]}"#, "Duplicate mount point: /b");
@@ -410,7 +417,13 @@ mod tests {
     #[test]
     fn paths_are_cleaned_as_go_does() {
         for (path, expect) in [
-            ("/a/../b/", "/b"), ("/", "/"), ("//a//b", "/a/b"), ("/..", "/"), ("a/..", "."), ("../a", "../a"), ("", "."),
+            ("/a/../b/", "/b"),
+            ("/", "/"),
+            ("//a//b", "/a/b"),
+            ("/..", "/"),
+            ("a/..", "."),
+            ("../a", "../a"),
+            ("", "."),
         ] {
             assert_eq!(clean(path), expect);
         }

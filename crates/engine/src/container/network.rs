@@ -79,9 +79,9 @@ pub(crate) fn process_to_join(engine: &Inner, container: &str, what: &str) -> Re
     let id = &other.record.id;
     match other.state.status {
         Status::Running | Status::Paused => Ok(other.state.pid),
-        Status::Restarting => {
-            Err(Error::Conflict(format!("cannot join {what} of a restarting container: container {id} is restarting")))
-        }
+        Status::Restarting => Err(Error::Conflict(format!(
+            "cannot join {what} of a restarting container: container {id} is restarting"
+        ))),
         _ => Err(Error::Conflict(format!("cannot join {what} of a non running container: {id}"))),
     }
 }
@@ -104,7 +104,8 @@ impl Plan {
                     mac: wishes.mac,
                     ports: &wishes.ports,
                 };
-                let started = network.start(request).map_err(|error| endpoint_error(&wishes.container_id, &error))?;
+                let started =
+                    network.start(request).map_err(|error| endpoint_error(&wishes.container_id, &error))?;
                 Ok(Sandbox {
                     netns: Some(started.netns),
                     endpoint: Some(started.endpoint),
@@ -157,7 +158,9 @@ fn wishes(record: &Record) -> Result<Wishes> {
     }
     let mac = match settings.map_or("", |settings| settings.mac_address.as_str()) {
         "" => None,
-        text => Some(text.parse().map_err(|error: berth_network::ParseMacError| Error::invalid(error.to_string()))?),
+        text => Some(
+            text.parse().map_err(|error: berth_network::ParseMacError| Error::invalid(error.to_string()))?,
+        ),
     };
     Ok(Wishes { container_id: record.id.clone(), ipv4: None, mac, ports: port_specs(record)? })
 }
@@ -197,7 +200,8 @@ pub(crate) fn port_specs(record: &Record) -> Result<Vec<PortSpec>> {
 ///
 /// Errors: `InvalidParameter` with Docker's text.
 pub(crate) fn check_ports(host: &HostConfig) -> Result<()> {
-    for binding in host.port_bindings.iter().flatten().filter_map(|(_, bindings)| bindings.as_ref()).flatten() {
+    for binding in host.port_bindings.iter().flatten().filter_map(|(_, bindings)| bindings.as_ref()).flatten()
+    {
         host_ports(&binding.host_port)?;
         host_ip(&binding.host_ip)?;
     }
@@ -209,7 +213,9 @@ fn host_ip(text: &str) -> Result<Option<IpAddr>> {
         return Ok(None);
     }
     // Docker takes a malformed address for "all of them", which publishes more than was asked for.
-    text.parse().map(Some).map_err(|_| Error::invalid(format!("invalid IP address in port binding: {text:?}")))
+    text.parse()
+        .map(Some)
+        .map_err(|_| Error::invalid(format!("invalid IP address in port binding: {text:?}")))
 }
 
 fn host_ports(text: &str) -> Result<Option<std::ops::RangeInclusive<u16>>> {
@@ -233,7 +239,11 @@ fn protocol(protocol: Protocol) -> berth_network::Protocol {
 }
 
 /// What `inspect` shows of a container that does not run: the networks that it will be on.
-pub(crate) fn at_rest(record: &Record, network_id: impl Fn(&str) -> String, connected_before: bool) -> NetworkState {
+pub(crate) fn at_rest(
+    record: &Record,
+    network_id: impl Fn(&str) -> String,
+    connected_before: bool,
+) -> NetworkState {
     let mut endpoints = record.endpoints.clone();
     if connected_before {
         for (name, settings) in &mut endpoints {
@@ -274,7 +284,8 @@ fn fill(settings: &mut EndpointSettings, endpoint: &Endpoint) {
     settings.ip_address = endpoint.ipv4.to_string();
     settings.ip_prefix_len = i32::from(endpoint.prefix_len);
     settings.mac_address = endpoint.mac.to_string();
-    let text = |address: Option<std::net::Ipv6Addr>| address.map_or_else(String::new, |address| address.to_string());
+    let text =
+        |address: Option<std::net::Ipv6Addr>| address.map_or_else(String::new, |address| address.to_string());
     settings.ipv6_gateway = text(endpoint.gateway_v6);
     settings.global_ipv6_address = text(endpoint.ipv6);
     settings.global_ipv6_prefix_len = i32::from(endpoint.prefix_len_v6);
@@ -283,12 +294,14 @@ fn fill(settings: &mut EndpointSettings, endpoint: &Endpoint) {
 /// Exposed ports, with where they are published.
 fn ports(record: &Record, endpoint: Option<&Endpoint>) -> PortMap {
     let mut ports = PortMap::new();
-    for port in record.config.exposed_ports.iter().flatten().filter_map(|(port, _)| port.parse::<Port>().ok()) {
+    for port in record.config.exposed_ports.iter().flatten().filter_map(|(port, _)| port.parse::<Port>().ok())
+    {
         ports.insert(port.to_string(), None);
     }
     for bound in endpoint.iter().flat_map(|endpoint| &endpoint.ports) {
         let key = format!("{}/{}", bound.container_port, bound.protocol);
-        let binding = PortBinding { host_ip: bound.host_ip.to_string(), host_port: bound.host_port.to_string() };
+        let binding =
+            PortBinding { host_ip: bound.host_ip.to_string(), host_port: bound.host_port.to_string() };
         ports.entry(key).or_default().get_or_insert_default().push(binding);
     }
     ports
@@ -362,7 +375,11 @@ mod tests {
                 .collect();
             assert_eq!(shown, expect, "{host}");
         };
-        check(r#"{"PortBindings":{"80/tcp":[{"HostPort":"8080"}]}}"#, "null", &["None Some(8080..=8080) 80/tcp"]);
+        check(
+            r#"{"PortBindings":{"80/tcp":[{"HostPort":"8080"}]}}"#,
+            "null",
+            &["None Some(8080..=8080) 80/tcp"],
+        );
         check(
             r#"{"PortBindings":{"53/udp":[{"HostIp":"127.0.0.1","HostPort":""},{"HostPort":"53-55"}]}}"#,
             "null",

@@ -118,7 +118,11 @@ impl Registry {
     /// All containers, in no order.
     pub(crate) fn all(&self) -> Vec<Arc<Slot>> {
         let shards = self.ids.iter();
-        shards.flat_map(|shard| shard.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect::<Vec<_>>()).collect()
+        shards
+            .flat_map(|shard| {
+                shard.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect::<Vec<_>>()
+            })
+            .collect()
     }
 
     fn id_shard(&self, id: &str) -> &RwLock<BTreeMap<String, Arc<Slot>>> {
@@ -173,7 +177,10 @@ impl Slot {
     /// Asks the task to do something and waits for its answer.
     ///
     /// Errors: what the task says; `NoSuchContainer` if the container went away first.
-    pub(crate) async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<Result<T>>) -> Command) -> Result<T> {
+    pub(crate) async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T>>) -> Command,
+    ) -> Result<T> {
         let (reply, answer) = oneshot::channel();
         let gone = || Error::NoSuchContainer(self.id.clone());
         self.queue.send(command(reply)).map_err(|_| gone())?;
@@ -257,7 +264,8 @@ mod tests {
         }
         registry.reserve("abc", "0fff").unwrap();
         let check = |reference: &str, expect: &str| {
-            let found = registry.find(reference).map_or_else(|error| error.to_string(), |slot| slot.id().to_owned());
+            let found =
+                registry.find(reference).map_or_else(|error| error.to_string(), |slot| slot.id().to_owned());
             assert_eq!(found, expect, "{reference}");
         };
         check("abc1", "abc1");
@@ -268,7 +276,11 @@ mod tests {
         check("zzz", "No such container: zzz");
         check("", "No such container: ");
         let error = registry.reserve("abc", "abc1").unwrap_err().to_string();
-        assert!(error.starts_with("Conflict. The container name \"/abc\" is already in use by container \"0fff\"."));
+        assert!(
+            error.starts_with(
+                "Conflict. The container name \"/abc\" is already in use by container \"0fff\"."
+            )
+        );
         registry.release("abc", "abc1");
         check("abc", "0fff");
         registry.release("abc", "0fff");

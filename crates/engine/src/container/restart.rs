@@ -20,7 +20,8 @@ pub(crate) struct Backoff {
 impl Backoff {
     /// How long to wait before the next start, after a run that lasted `ran`: 100 ms, doubled each time.
     pub(crate) fn next(&mut self, ran: Duration) -> Duration {
-        self.pause = if self.pause.is_zero() || ran >= HEALTHY { FIRST } else { (self.pause * 2).min(LONGEST) };
+        self.pause =
+            if self.pause.is_zero() || ran >= HEALTHY { FIRST } else { (self.pause * 2).min(LONGEST) };
         self.pause
     }
 }
@@ -45,7 +46,13 @@ pub(crate) fn after_exit(policy: &RestartPolicy, exit_code: i32, count: u32, sto
 /// Whether a container is to be started when the engine opens.
 ///
 /// `was_running`: its last record says that it ran (and it does not any more, or the machine was booted since).
-pub(crate) fn at_open(policy: &RestartPolicy, was_running: bool, exit_code: i32, count: u32, stopped: bool) -> bool {
+pub(crate) fn at_open(
+    policy: &RestartPolicy,
+    was_running: bool,
+    exit_code: i32,
+    count: u32,
+    stopped: bool,
+) -> bool {
     match policy.parse() {
         Ok(RestartPolicyName::Always) => true,
         Ok(RestartPolicyName::UnlessStopped) => !stopped,
@@ -75,7 +82,11 @@ mod tests {
     #[test]
     fn policies_decide_as_docker_does() {
         let check = |name: &str, max: i32, code: i32, count: u32, stopped: bool, expect: bool| {
-            assert_eq!(after_exit(&policy(name, max), code, count, stopped), expect, "{name} {max} {code} {count}");
+            assert_eq!(
+                after_exit(&policy(name, max), code, count, stopped),
+                expect,
+                "{name} {max} {code} {count}"
+            );
         };
         check("", 0, 1, 0, false, false);
         check("no", 0, 1, 0, false, false);
@@ -91,7 +102,11 @@ mod tests {
     #[test]
     fn opening_the_engine_starts_what_should_run() {
         let check = |name: &str, was_running: bool, stopped: bool, expect: bool| {
-            assert_eq!(at_open(&policy(name, 0), was_running, 1, 0, stopped), expect, "{name} {was_running} {stopped}");
+            assert_eq!(
+                at_open(&policy(name, 0), was_running, 1, 0, stopped),
+                expect,
+                "{name} {was_running} {stopped}"
+            );
         };
         check("no", true, false, false);
         check("always", false, true, true);

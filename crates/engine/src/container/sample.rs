@@ -30,13 +30,23 @@ macro_rules! entries {
     ($list:expr) => {
         $list
             .into_iter()
-            .map(|entry| BlockIoEntry { major: entry.major, minor: entry.minor, op: entry.op, value: entry.value })
+            .map(|entry| BlockIoEntry {
+                major: entry.major,
+                minor: entry.minor,
+                op: entry.op,
+                value: entry.value,
+            })
             .collect()
     };
 }
 
 impl Inner {
-    pub(crate) fn stats(self: &Arc<Self>, reference: &str, stream: bool, one_shot: bool) -> Result<StatsStream> {
+    pub(crate) fn stats(
+        self: &Arc<Self>,
+        reference: &str,
+        stream: bool,
+        one_shot: bool,
+    ) -> Result<StatsStream> {
         let slot = self.registry.find(reference)?;
         let (sender, receiver) = mpsc::channel(1);
         let engine = self.clone();

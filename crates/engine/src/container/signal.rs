@@ -9,9 +9,9 @@ pub(crate) const TERM: i32 = 15;
 
 /// Names without `SIG`, by number from 1; Linux on every architecture that we run on.
 const NAMES: [&str; 31] = [
-    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM",
-    "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO",
-    "PWR", "SYS",
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
+    "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
+    "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
 ];
 /// Other names of some of them.
 const ALIASES: [(&str, i32); 4] = [("IOT", 6), ("CLD", 17), ("POLL", 29), ("UNUSED", 31)];
@@ -59,8 +59,16 @@ mod tests {
     #[test]
     fn names_and_numbers() {
         for (text, expect) in [
-            ("9", 9), ("SIGKILL", 9), ("kill", 9), ("sigterm", 15), ("CLD", 17), ("RTMIN", 34), ("SIGRTMIN+3", 37),
-            ("RTMAX-1", 63), ("64", 64), ("sys", 31),
+            ("9", 9),
+            ("SIGKILL", 9),
+            ("kill", 9),
+            ("sigterm", 15),
+            ("CLD", 17),
+            ("RTMIN", 34),
+            ("SIGRTMIN+3", 37),
+            ("RTMAX-1", 63),
+            ("64", 64),
+            ("sys", 31),
         ] {
             assert_eq!(parse(text).unwrap(), expect, "{text}");
         }

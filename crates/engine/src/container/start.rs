@@ -36,7 +36,11 @@ pub(crate) struct Outcome {
 /// Starts a container. `clients` are attached from its first byte on.
 ///
 /// Errors: Docker's texts; nothing is left behind.
-pub(crate) async fn start(engine: &Arc<Inner>, container: &Container, clients: Vec<Attach>) -> Result<Outcome> {
+pub(crate) async fn start(
+    engine: &Arc<Inner>,
+    container: &Container,
+    clients: Vec<Attach>,
+) -> Result<Outcome> {
     let record = container.record.clone();
     let plan = network::plan(engine, &record)?;
     let sandbox = {
@@ -74,7 +78,8 @@ fn prepare(engine: &Inner, record: &Record) -> Result<(Spec, Vec<Mount>)> {
     let security = engine.security(host)?;
     if let Some(request) = host.resources.device_requests.iter().flatten().next() {
         let driver = &request.driver;
-        let capabilities = request.capabilities.iter().flatten().flatten().map(|list| format!("[{}]", list.join(" ")));
+        let capabilities =
+            request.capabilities.iter().flatten().flatten().map(|list| format!("[{}]", list.join(" ")));
         let capabilities = capabilities.collect::<Vec<_>>().join(" ");
         return Err(Error::Internal(format!(
             "could not select device driver \"{driver}\" with capabilities: [{capabilities}]"
@@ -95,7 +100,7 @@ fn prepare(engine: &Inner, record: &Record) -> Result<(Spec, Vec<Mount>)> {
         has_sysctl: &|name| Path::new("/proc/sys").join(name.replace('.', "/")).exists(),
         default_ulimits: &engine.config.default_ulimits,
     };
-    Ok((spec::generate(input)?, rootfs))
+    Ok((spec::generate(&input)?, rootfs))
 }
 
 /// Makes the sources of bind mounts that are to be made when they are missing, and finds those that are missing.

@@ -183,7 +183,8 @@ impl Task {
             tracing::error!(container.id = %self.container.record.id, "cleaning up: {}", chain(&error));
         }
         let finished_at_nanos = Time::now().unix_nanos().unsigned_abs();
-        self.exited(&ExitStatus { code: 137, signal: Some(KILL), oom_killed: false, finished_at_nanos }).await;
+        self.exited(&ExitStatus { code: 137, signal: Some(KILL), oom_killed: false, finished_at_nanos })
+            .await;
     }
 
     // === starting ===
@@ -192,10 +193,14 @@ impl Task {
         match self.container.state.status {
             Status::Running => return Err(Error::NotModified("container is already running".to_owned())),
             Status::Paused => {
-                return Err(Error::Conflict("cannot start a paused container, try unpause instead".to_owned()));
+                return Err(Error::Conflict(
+                    "cannot start a paused container, try unpause instead".to_owned(),
+                ));
             }
             Status::Removing | Status::Dead => {
-                return Err(Error::Conflict("container is marked for removal and cannot be started".to_owned()));
+                return Err(Error::Conflict(
+                    "container is marked for removal and cannot be started".to_owned(),
+                ));
             }
             Status::Created | Status::Exited | Status::Restarting => {}
         }
@@ -352,12 +357,16 @@ impl Task {
             Status::Running => {}
             Status::Paused => return Err(Error::Conflict(format!("Container {id} is already paused"))),
             Status::Restarting => {
-                return Err(Error::Conflict(format!("Container {id} is restarting, wait until the container is running")));
+                return Err(Error::Conflict(format!(
+                    "Container {id} is restarting, wait until the container is running"
+                )));
             }
             _ => return Err(Error::NotRunning(id.clone())),
         }
         let shim = self.slot.shim()?;
-        shim.pause().await.map_err(|error| Error::Internal(format!("Cannot pause container {id}: {}", chain(&error))))?;
+        shim.pause()
+            .await
+            .map_err(|error| Error::Internal(format!("Cannot pause container {id}: {}", chain(&error))))?;
         self.container.state.status = Status::Paused;
         self.publish();
         self.save_state();
@@ -407,7 +416,9 @@ impl Task {
 
     async fn attach(&mut self, attach: Attach) -> Result<()> {
         match &self.running {
-            Some(running) => running.shim.attach_socket(attach).await.map_err(|error| self.shim_error(&error)),
+            Some(running) => {
+                running.shim.attach_socket(attach).await.map_err(|error| self.shim_error(&error))
+            }
             None => {
                 self.waiting_clients.push(attach);
                 Ok(())
@@ -484,4 +495,3 @@ async fn until(moment: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
-

@@ -48,7 +48,8 @@ async fn ps(arguments: &str) -> Result<String> {
 /// Splits a list of processes into columns and keeps the lines of these.
 fn parse(output: &str, pids: &HashSet<u32>) -> Result<Top> {
     let mut lines = output.lines();
-    let titles: Vec<String> = lines.next().unwrap_or_default().split_whitespace().map(str::to_owned).collect();
+    let titles: Vec<String> =
+        lines.next().unwrap_or_default().split_whitespace().map(str::to_owned).collect();
     let pid_at = titles.iter().position(|title| title == "PID");
     let pid_at = pid_at.ok_or_else(|| Error::Internal("Couldn't find PID field in ps output".to_owned()))?;
     let mut processes = Vec::new();

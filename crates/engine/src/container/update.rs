@@ -8,7 +8,8 @@ use crate::error::{Error, Result};
 ///
 /// Errors: Docker's text for limits that exclude each other.
 pub(crate) fn apply(have: &mut Resources, asked: &Resources) -> Result<()> {
-    let conflict = |what: &str| Err(Error::Conflict(format!("Conflicting options: {what} has already been set")));
+    let conflict =
+        |what: &str| Err(Error::Conflict(format!("Conflicting options: {what} has already been set")));
     if asked.nano_cpus > 0 && have.cpu_period > 0 {
         return conflict("Nano CPUs cannot be updated as CPU Period");
     }
@@ -26,7 +27,8 @@ pub(crate) fn apply(have: &mut Resources, asked: &Resources) -> Result<()> {
             *value = asked;
         }
     };
-    if asked.memory != 0 && asked.memory_swap == 0 && have.memory_swap > 0 && asked.memory > have.memory_swap {
+    if asked.memory != 0 && asked.memory_swap == 0 && have.memory_swap > 0 && asked.memory > have.memory_swap
+    {
         return Err(Error::Conflict(
             "Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time"
                 .to_owned(),

@@ -79,11 +79,25 @@ mod tests {
     #[test]
     fn patterns_fit_as_in_go() {
         for (pattern, text, expect) in [
-            ("abc", "abc", true), ("*", "abc", true), ("*c", "abc", true), ("a*", "abc", true), ("a*", "ab/c", false),
-            ("a*/b", "abc/b", true), ("a*/b", "a/c/b", false), ("a*b*c*d*e*/f", "axbxcxdxexxx/f", true),
-            ("a?c", "abc", true), ("a?c", "a/c", false), ("ab[c]", "abc", true), ("ab[b-d]", "abc", true),
-            ("ab[^c]", "abc", false), ("ab[^e-g]", "abc", true), ("a\\*b", "a*b", true), ("a\\*b", "ab", false),
-            ("", "", true), ("", "a", false), ("[", "a", false),
+            ("abc", "abc", true),
+            ("*", "abc", true),
+            ("*c", "abc", true),
+            ("a*", "abc", true),
+            ("a*", "ab/c", false),
+            ("a*/b", "abc/b", true),
+            ("a*/b", "a/c/b", false),
+            ("a*b*c*d*e*/f", "axbxcxdxexxx/f", true),
+            ("a?c", "abc", true),
+            ("a?c", "a/c", false),
+            ("ab[c]", "abc", true),
+            ("ab[b-d]", "abc", true),
+            ("ab[^c]", "abc", false),
+            ("ab[^e-g]", "abc", true),
+            ("a\\*b", "a*b", true),
+            ("a\\*b", "ab", false),
+            ("", "", true),
+            ("", "a", false),
+            ("[", "a", false),
         ] {
             assert_eq!(matches(pattern, text), expect, "{pattern} {text}");
         }
@@ -92,9 +106,14 @@ mod tests {
     #[test]
     fn names_fit_with_and_without_their_tag() {
         for (pattern, name, expect) in [
-            ("busybox", "busybox:latest", true), ("busybox:1*", "busybox:1.36", true), ("bus*", "busybox:latest", true),
-            ("busybox:2", "busybox:1", false), ("*/*", "library/busybox:1", true), ("*", "host:5000/a:1", false),
-            ("host:5000/a", "host:5000/a:1", true), ("busybox", "busybox@sha256:ab", true),
+            ("busybox", "busybox:latest", true),
+            ("busybox:1*", "busybox:1.36", true),
+            ("bus*", "busybox:latest", true),
+            ("busybox:2", "busybox:1", false),
+            ("*/*", "library/busybox:1", true),
+            ("*", "host:5000/a:1", false),
+            ("host:5000/a", "host:5000/a:1", true),
+            ("busybox", "busybox@sha256:ab", true),
         ] {
             assert_eq!(reference(pattern, name), expect, "{pattern} {name}");
         }

@@ -12,8 +12,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::sync::mpsc;
 
 use super::{
-    Archive, GraphDriver, HistoryItem, Image, ImageDeleted, ImageImport, ImageListOptions, ImageSummary, LoadProgress,
-    Produced, glob,
+    Archive, GraphDriver, HistoryItem, Image, ImageDeleted, ImageImport, ImageListOptions, ImageSummary,
+    LoadProgress, Produced, glob,
 };
 use crate::Inner;
 use crate::container::parse_until;
@@ -27,6 +27,7 @@ const CHUNKS: usize = 8;
 const CHUNK_BYTES: usize = 256 << 10;
 
 /// The class and text of a store's error.
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 pub(crate) fn error(error: berth_store::Error) -> Error {
     let text = chain(&error);
     match error.kind() {
@@ -81,7 +82,8 @@ impl Inner {
         let images = self.store.images();
         let image = images.get(reference).map_err(error)?;
         let listed = images.listed(&image.id);
-        let (repo_tags, repo_digests) = listed.map_or_else(Default::default, |listed| (listed.tags, listed.digests));
+        let (repo_tags, repo_digests) =
+            listed.map_or_else(Default::default, |listed| (listed.tags, listed.digests));
         Ok(Image {
             id: image.id.to_string(),
             repo_tags,
@@ -89,7 +91,9 @@ impl Inner {
             config: image.config.clone(),
             size: image.size,
             graph_driver: graph_driver(&self.store.snapshots().view(&image.id).map_err(error)?),
-            last_tagged: image.last_tagged.map_or(Time::NEVER, |seconds| Time::from_unix_nanos(seconds * 1_000_000_000)),
+            last_tagged: image
+                .last_tagged
+                .map_or(Time::NEVER, |seconds| Time::from_unix_nanos(seconds * 1_000_000_000)),
         })
     }
 
@@ -213,13 +217,23 @@ impl Inner {
             None => None,
         };
         let platform = import.platform.as_deref().filter(|platform| !platform.is_empty());
-        let platform = platform.map(|text| Platform::parse(text).map_err(|error| Error::invalid(error.to_string())));
-        let how = Import { name, message: import.message, changes: import.changes, platform: platform.transpose()? };
+        let platform =
+            platform.map(|text| Platform::parse(text).map_err(|error| Error::invalid(error.to_string())));
+        let how = Import {
+            name,
+            message: import.message,
+            changes: import.changes,
+            platform: platform.transpose()?,
+        };
         let mut reader = ChannelReader::new(archive);
         let engine = self.clone();
         blocking(move || {
             let id = engine.store.images().import(&mut reader, &how).map_err(error)?;
-            engine.image_event("import", id.as_str(), how.name.map_or(id.to_string(), |name| name.familiar()).as_str());
+            engine.image_event(
+                "import",
+                id.as_str(),
+                how.name.map_or(id.to_string(), |name| name.familiar()).as_str(),
+            );
             Ok(id.to_string())
         })
         .await
@@ -263,7 +277,9 @@ impl Inner {
                 format!("Loaded image ID: {id}\n")
             }
             Loaded::Renamed(name, id) => {
-                format!("The image {name} already exists, renaming the old one with ID {id} to empty string\n")
+                format!(
+                    "The image {name} already exists, renaming the old one with ID {id} to empty string\n"
+                )
             }
         }
     }
@@ -355,7 +371,9 @@ pub(crate) fn graph_driver(mounts: &[Mount]) -> GraphDriver {
     let mut data = BTreeMap::new();
     for mount in mounts {
         for option in &mount.options {
-            for (prefix, name) in [("lowerdir=", "LowerDir"), ("upperdir=", "UpperDir"), ("workdir=", "WorkDir")] {
+            for (prefix, name) in
+                [("lowerdir=", "LowerDir"), ("upperdir=", "UpperDir"), ("workdir=", "WorkDir")]
+            {
                 if let Some(value) = option.strip_prefix(prefix) {
                     data.insert(name.to_owned(), value.to_owned());
                 }

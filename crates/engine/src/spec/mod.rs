@@ -6,7 +6,9 @@ pub(crate) mod process;
 pub(crate) mod resources;
 
 use berth_oci::container::NetworkMode;
-use berth_oci::runtime::{Linux, LinuxNamespace, LinuxNamespaceType, LinuxResources, Mount, Root, Spec, VERSION};
+use berth_oci::runtime::{
+    Linux, LinuxNamespace, LinuxNamespaceType, LinuxResources, Mount, Root, Spec, VERSION,
+};
 
 use crate::container::Record;
 use crate::error::{Error, Result};
@@ -54,14 +56,14 @@ pub(crate) struct Joins {
 /// Makes the spec.
 ///
 /// Errors: `InvalidParameter` or `Internal` with Docker's text.
-pub(crate) fn generate(input: Input<'_>) -> Result<Spec> {
+pub(crate) fn generate(input: &Input<'_>) -> Result<Spec> {
     let record = input.record;
     let host = &record.host_config;
-    let mut mounts = mounts::Mounts::of_container(&input)?;
+    let mut mounts = mounts::Mounts::of_container(input)?;
     let mut resources = input.resources.clone();
     resources.devices.clone_from(&input.security.device_rules);
     let linux = Linux {
-        sysctl: sysctls(&input),
+        sysctl: sysctls(input),
         resources: Some(resources),
         cgroups_path: input.cgroups_path.clone(),
         namespaces: namespaces(record, input.joins)?,
@@ -79,7 +81,7 @@ pub(crate) fn generate(input: Input<'_>) -> Result<Spec> {
     let uts_host = host.uts_mode == "host";
     Ok(Spec {
         oci_version: VERSION.to_owned(),
-        process: Some(process::of_container(&input)?),
+        process: Some(process::of_container(input)?),
         root: Some(Root { path: input.root_path.to_owned(), readonly: host.readonly_rootfs }),
         hostname: if uts_host { String::new() } else { record.config.hostname.clone() },
         domainname: if uts_host { String::new() } else { record.config.domainname.clone() },

@@ -25,12 +25,16 @@ impl Mounts {
         // Outer ones first, so that none hides another.
         asked.sort_by_key(|mount| mount.destination.split('/').filter(|part| !part.is_empty()).count());
         let hides = |inner: &str| {
-            asked.iter().any(|mount| mount.destination == inner || (mount.destination == "/dev" && inner.starts_with("/dev/")))
+            asked.iter().any(|mount| {
+                mount.destination == inner || (mount.destination == "/dev" && inner.starts_with("/dev/"))
+            })
         };
         let mut list: Vec<Mount> =
             defaults(input).into_iter().filter(|mount| !hides(&mount.destination)).collect();
         if host.readonly_rootfs {
-            for mount in list.iter_mut().filter(|mount| !ALWAYS_WRITABLE.contains(&mount.destination.as_str())) {
+            for mount in
+                list.iter_mut().filter(|mount| !ALWAYS_WRITABLE.contains(&mount.destination.as_str()))
+            {
                 if !mount.options.iter().any(|option| option == "ro") {
                     mount.options.push("ro".to_owned());
                 }

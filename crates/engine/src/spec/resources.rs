@@ -67,7 +67,12 @@ pub(crate) fn add_block_devices(host: &HostConfig, limits: &mut LinuxResources) 
     let block_io = limits.block_io.get_or_insert_default();
     for device in weights {
         let (major, minor) = numbers(&device.path)?;
-        block_io.weight_device.push(LinuxWeightDevice { major, minor, weight: Some(device.weight), leaf_weight: None });
+        block_io.weight_device.push(LinuxWeightDevice {
+            major,
+            minor,
+            weight: Some(device.weight),
+            leaf_weight: None,
+        });
     }
     block_io.throttle_read_bps_device = throttles(tables[0].as_deref())?;
     block_io.throttle_write_bps_device = throttles(tables[1].as_deref())?;

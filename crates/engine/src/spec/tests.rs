@@ -1,3 +1,8 @@
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "values of the `json!` macro read better without a reference"
+)]
+
 use berth_oci::container::{Config, HostConfig};
 use serde_json::{Value, json};
 
@@ -33,7 +38,7 @@ fn try_spec_of(config: Value, host: Value) -> Result<Value> {
         mounts,
         ..Record::default()
     };
-    let spec = generate(Input {
+    let spec = generate(&Input {
         record: &record,
         security: security::decide(&record.host_config, &machine)?,
         identity: Identity { uid: 0, gid: 0, groups: vec![10], home: "/root".to_owned() },
@@ -77,8 +82,12 @@ fn a_plain_container_is_dockers() {
     assert_eq!(spec["hostname"], "box");
     assert_eq!(spec["linux"]["cgroupsPath"], "/berth/0123");
     assert!(spec["linux"]["seccomp"]["syscalls"].is_array());
-    let destinations: Vec<&str> =
-        spec["mounts"].as_array().unwrap().iter().map(|mount| mount["destination"].as_str().unwrap()).collect();
+    let destinations: Vec<&str> = spec["mounts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|mount| mount["destination"].as_str().unwrap())
+        .collect();
     assert_eq!(
         destinations,
         ["/proc", "/dev", "/dev/pts", "/sys", "/sys/fs/cgroup", "/dev/mqueue", "/dev/shm", "/etc/hosts"]
@@ -146,8 +155,16 @@ fn limits_of_memory_cpu_and_processes() {
         json!({"limit": 10_000_000, "swap": 20_000_000, "reservation": 7_000_000, "swappiness": 5,
                "disableOOMKiller": true}),
     );
-    check(json!({"Memory": 10_000_000, "MemorySwap": -1}), "/linux/resources/memory", json!({"limit": 10_000_000}));
-    check(json!({"NanoCpus": 500_000_000}), "/linux/resources/cpu", json!({"quota": 50_000, "period": 100_000}));
+    check(
+        json!({"Memory": 10_000_000, "MemorySwap": -1}),
+        "/linux/resources/memory",
+        json!({"limit": 10_000_000}),
+    );
+    check(
+        json!({"NanoCpus": 500_000_000}),
+        "/linux/resources/cpu",
+        json!({"quota": 50_000, "period": 100_000}),
+    );
     check(
         json!({"CpuShares": 512, "CpuQuota": 25_000, "CpuPeriod": 50_000, "CpusetCpus": "0-1", "CpusetMems": "0"}),
         "/linux/resources/cpu",
@@ -167,9 +184,7 @@ fn limits_of_memory_cpu_and_processes() {
 
 #[test]
 fn mounts_are_dockers() {
-    let bind = |source: &str, destination: &str, options: &[&str]| {
-        json!({"type": "bind", "source": source, "destination": destination, "options": options})
-    };
+    let bind = |source: &str, destination: &str, options: &[&str]| json!({"type": "bind", "source": source, "destination": destination, "options": options});
     check_mount(json!({"Binds": ["/a:/b"]}), "/b", bind("/a", "/b", &["rbind", "rprivate"]));
     check_mount(json!({"Binds": ["/a:/b:ro"]}), "/b", bind("/a", "/b", &["rbind", "rro", "rprivate"]));
     check_mount(json!({"Binds": ["/a:/b:rslave"]}), "/b", bind("/a", "/b", &["rbind", "rslave"]));
@@ -178,7 +193,11 @@ fn mounts_are_dockers() {
     let mount = json!({"Type": "bind", "Source": "/a", "Target": "/b", "ReadOnly": true,
                        "BindOptions": {"NonRecursive": true, "ReadOnlyNonRecursive": true}});
     check_mount(json!({"Mounts": [mount]}), "/b", bind("/a", "/b", &["bind", "ro", "rprivate"]));
-    check_mount(json!({"Binds": ["/x:/etc/hosts"]}), "/etc/hosts", bind("/x", "/etc/hosts", &["rbind", "rprivate"]));
+    check_mount(
+        json!({"Binds": ["/x:/etc/hosts"]}),
+        "/etc/hosts",
+        bind("/x", "/etc/hosts", &["rbind", "rprivate"]),
+    );
     check_mount(json!({"Binds": ["/x:/dev"]}), "/dev/pts", Value::Null);
     check_mount(
         json!({"Tmpfs": {"/t": "size=1m,exec"}}),
@@ -209,9 +228,7 @@ fn outer_mounts_come_before_inner_ones() {
 
 #[test]
 fn privileged_and_read_only() {
-    let sys = |options: &[&str]| {
-        json!({"type": "sysfs", "source": "sysfs", "destination": "/sys", "options": options})
-    };
+    let sys = |options: &[&str]| json!({"type": "sysfs", "source": "sysfs", "destination": "/sys", "options": options});
     check_mount(json!({}), "/sys", sys(&["nosuid", "noexec", "nodev", "ro"]));
     check_mount(json!({"Privileged": true}), "/sys", sys(&["nosuid", "noexec", "nodev"]));
     check(json!({"Privileged": true}), "/linux/seccomp", Value::Null);
@@ -220,7 +237,10 @@ fn privileged_and_read_only() {
     let spec = spec_of(json!({}), json!({"ReadonlyRootfs": true, "Privileged": true}));
     let mounts = spec["mounts"].as_array().unwrap();
     let options = |destination: &str| {
-        mounts.iter().find(|mount| mount["destination"] == destination).unwrap()["options"].as_array().unwrap().clone()
+        mounts.iter().find(|mount| mount["destination"] == destination).unwrap()["options"]
+            .as_array()
+            .unwrap()
+            .clone()
     };
     assert!(options("/sys").contains(&json!("ro")));
     assert!(!options("/dev/shm").contains(&json!("ro")));
@@ -229,7 +249,8 @@ fn privileged_and_read_only() {
 
 #[test]
 fn sysctls_and_annotations() {
-    let plain = json!({"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"});
+    let plain =
+        json!({"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"});
     check(json!({}), "/linux/sysctl", plain);
     check(json!({"NetworkMode": "host"}), "/linux/sysctl", Value::Null);
     check(

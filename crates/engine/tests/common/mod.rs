@@ -1,5 +1,5 @@
 //! An engine below a directory of its own, with the image `test`: busybox from Debian's `busybox-static`. As root.
-#![allow(dead_code, unreachable_pub)] // each test binary uses its part
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)] // each test binary uses its part
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use berth_engine::{
-    BridgeConfig, CreateContainer, Engine, EngineConfig, Filters, ImageImport, ListOptions, Logs, LogsOptions,
-    RemoveOptions, WaitCondition,
+    BridgeConfig, CreateContainer, Engine, EngineConfig, Filters, ImageImport, ListOptions, Logs,
+    LogsOptions, RemoveOptions, WaitCondition,
 };
 use futures_util::StreamExt as _;
 
@@ -49,14 +49,25 @@ impl Place {
             std::fs::create_dir_all(root.join(sub)).unwrap();
         }
         std::fs::copy("/bin/busybox", root.join("bin/busybox")).expect("busybox-static is installed");
-        for applet in ["sh", "sleep", "true", "false", "echo", "cat", "id", "ls", "env", "pwd", "kill", "stat", "seq", "head"] {
+        for applet in [
+            "sh", "sleep", "true", "false", "echo", "cat", "id", "ls", "env", "pwd", "kill", "stat", "seq",
+            "head",
+        ] {
             std::os::unix::fs::symlink("busybox", root.join("bin").join(applet)).unwrap();
         }
-        std::fs::write(root.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\nweb:x:33:34::/var/www:/bin/sh\n").unwrap();
-        std::fs::write(root.join("etc/group"), "root:x:0:\nwheel:x:10:root\nwww:x:34:\naudio:x:29:web\n").unwrap();
+        std::fs::write(root.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\nweb:x:33:34::/var/www:/bin/sh\n")
+            .unwrap();
+        std::fs::write(root.join("etc/group"), "root:x:0:\nwheel:x:10:root\nwww:x:34:\naudio:x:29:web\n")
+            .unwrap();
         std::fs::write(root.join("data/file"), "from the image").unwrap();
         std::fs::write(root.join("plain"), "no program").unwrap();
-        let tar = tokio::process::Command::new("tar").arg("-C").arg(&root).args(["-c", "."]).output().await.unwrap();
+        let tar = tokio::process::Command::new("tar")
+            .arg("-C")
+            .arg(&root)
+            .args(["-c", "."])
+            .output()
+            .await
+            .unwrap();
         std::fs::remove_dir_all(&root).unwrap();
         let import = ImageImport { repository: Some("test".to_owned()), ..ImageImport::default() };
         self.engine.image_import(std::io::Cursor::new(tar.stdout), import).await.unwrap();
@@ -81,7 +92,10 @@ impl Place {
         self.engine.container_start(&id).await.unwrap();
         let code = patient(wait.result()).await.status_code;
         let text = self.log(&id).await;
-        self.engine.container_remove(&id, RemoveOptions { volumes: true, ..RemoveOptions::default() }).await.unwrap();
+        self.engine
+            .container_remove(&id, RemoveOptions { volumes: true, ..RemoveOptions::default() })
+            .await
+            .unwrap();
         (text, code)
     }
 
@@ -110,7 +124,8 @@ impl Place {
 
     /// Nothing of any container is left: directories, snapshots, supervisors, cgroups, mounts.
     pub async fn assert_clean(&self) {
-        let places = ["data/containers", "data/store/snapshots", "exec/shim", "data/trash", "data/store/trash"];
+        let places =
+            ["data/containers", "data/store/snapshots", "exec/shim", "data/trash", "data/store/trash"];
         for place in places {
             let path = self.directory.join(place);
             eventually(&format!("{place} is empty"), || entries(&path).is_empty()).await;
@@ -202,7 +217,9 @@ pub fn entries(path: &Path) -> BTreeSet<String> {
 pub fn cgroups(parent: &str) -> Vec<PathBuf> {
     cgroup_roots()
         .into_iter()
-        .flat_map(|root| std::fs::read_dir(format!("{}{parent}", root.display())).into_iter().flatten().flatten())
+        .flat_map(|root| {
+            std::fs::read_dir(format!("{}{parent}", root.display())).into_iter().flatten().flatten()
+        })
         .map(|entry| entry.path())
         .filter(|path| path.is_dir())
         .collect()

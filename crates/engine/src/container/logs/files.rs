@@ -121,9 +121,8 @@ pub(super) fn look(cursor: Option<Cursor>, path: &Path) -> (Option<Cursor>, bool
 /// The file that comes after the cursor's.
 pub(super) fn next(cursor: Option<Cursor>, path: &Path) -> Option<Cursor> {
     let inode = cursor.as_ref().and_then(Cursor::inode);
-    let same = |path: &Path| {
-        inode.is_some() && std::fs::metadata(path).ok().map(|metadata| metadata.ino()) == inode
-    };
+    let same =
+        |path: &Path| inode.is_some() && std::fs::metadata(path).ok().map(|metadata| metadata.ino()) == inode;
     // The one with the number before ours is newer: if several rotations happened, none is left out as long as it is
     // not compressed yet.
     let rotated = (1..FILES_MAX).map(|number| (number, numbered(path, number)));

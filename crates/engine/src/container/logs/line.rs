@@ -93,7 +93,8 @@ impl Printer {
 
     fn wants(&mut self, stderr: bool, time: &str) -> bool {
         if self.since.is_some() || self.until.is_some() {
-            let time = nanos(time).map_or_else(|| Time::parse_rfc3339(time).unwrap_or_default(), Time::from_unix_nanos);
+            let time = nanos(time)
+                .map_or_else(|| Time::parse_rfc3339(time).unwrap_or_default(), Time::from_unix_nanos);
             if self.until.is_some_and(|until| time > until) {
                 self.past_end = true;
                 return false;
@@ -242,7 +243,8 @@ fn fixed_time(time: &str, out: &mut Vec<u8>) {
 
 /// Attributes as `name=value,…`, sorted by name and escaped as in a query.
 fn details(attributes: &[u8], out: &mut Vec<u8>) {
-    let parsed = serde_json::from_slice::<std::collections::BTreeMap<String, String>>(attributes).unwrap_or_default();
+    let parsed =
+        serde_json::from_slice::<std::collections::BTreeMap<String, String>>(attributes).unwrap_or_default();
     for (index, (name, value)) in parsed.iter().enumerate() {
         if index > 0 {
             out.push(b',');
@@ -272,9 +274,10 @@ fn nanos(time: &str) -> Option<i64> {
         return None;
     }
     let number = |range: std::ops::Range<usize>| {
-        bytes.get(range)?.iter().try_fold(0_i64, |sum, digit| {
-            digit.is_ascii_digit().then(|| sum * 10 + i64::from(digit - b'0'))
-        })
+        bytes
+            .get(range)?
+            .iter()
+            .try_fold(0_i64, |sum, digit| digit.is_ascii_digit().then(|| sum * 10 + i64::from(digit - b'0')))
     };
     let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
     let seconds = number(11..13)? * 3600 + number(14..16)? * 60 + number(17..19)?;
@@ -334,14 +337,18 @@ mod tests {
         let expect = |text: &str| format!("2024-01-01T00:00:00.000000000Z a=%7D%22,b=2+3 {text}\n");
         assert_eq!(print(&options, true, ours), expect("x😀\u{fffd}y"));
         assert_eq!(print(&options, true, theirs), expect("x😀y"));
-        for broken in ["", "{", "{\"log\":\"x", "{\"log\":\"x\\", "x", r#"{"log":"a","stream":"stdout","time":"x"}z"#] {
+        for broken in
+            ["", "{", "{\"log\":\"x", "{\"log\":\"x\\", "x", r#"{"log":"a","stream":"stdout","time":"x"}z"#]
+        {
             assert_eq!(print(&both(), true, broken), "", "{broken}");
         }
     }
 
     #[test]
     fn times_bound_what_is_printed() {
-        let line = |second: u32| format!(r#"{{"log":"{second}","stream":"stdout","time":"1970-01-01T00:00:{second:02}Z"}}"#);
+        let line = |second: u32| {
+            format!(r#"{{"log":"{second}","stream":"stdout","time":"1970-01-01T00:00:{second:02}Z"}}"#)
+        };
         let options = LogsOptions {
             since: Some(Time::from_unix_nanos(2_000_000_000)),
             until: Some(Time::from_unix_nanos(4_000_000_000)),
@@ -359,7 +366,8 @@ mod tests {
         for value in [1, 999_999_999, 1_709_164_799_123_000_000, 4_102_444_799_999_999_999] {
             assert_eq!(nanos(&Time::from_unix_nanos(value).to_string()), Some(value));
         }
-        for bad in ["2024-02-29", "2024-02-29T00:00:00", "2024-13-01T00:00:00Z", "2024-02-29T00:00:00+01:00"] {
+        for bad in ["2024-02-29", "2024-02-29T00:00:00", "2024-13-01T00:00:00Z", "2024-02-29T00:00:00+01:00"]
+        {
             assert_eq!(nanos(bad), None, "{bad}");
         }
     }

@@ -52,7 +52,12 @@ impl Inner {
     }
 
     /// All that a container wrote so far.
-    pub(crate) fn logs_so_far(self: &Arc<Self>, container: &Container, stdout: bool, stderr: bool) -> Result<Logs> {
+    pub(crate) fn logs_so_far(
+        self: &Arc<Self>,
+        container: &Container,
+        stdout: bool,
+        stderr: bool,
+    ) -> Result<Logs> {
         self.read_log(container, LogsOptions { stdout, stderr, ..LogsOptions::default() }, None)
     }
 
@@ -164,9 +169,7 @@ async fn pump(
                 let chunk = std::mem::replace(&mut out, Vec::with_capacity(CHUNK_BYTES));
                 sender.blocking_send(Ok(Bytes::from(chunk))).map_err(|_| std::io::ErrorKind::BrokenPipe)?;
             }
-            if let Err(error) = more {
-                return Err(error);
-            }
+            more?;
             if is_done {
                 return Ok((cursor, printer));
             }
@@ -214,7 +217,9 @@ async fn wait(
     }
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> std::io::Result<T> + Send + 'static) -> std::io::Result<T> {
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> std::io::Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)?
 }
 
