@@ -58,7 +58,7 @@ impl Foreign {
     ) -> Result<Foreign, Failure> {
         let path = dir.join("bundle");
         let mut made = || -> io::Result<OwnedFd> {
-            let _ = fs::remove_dir_all(&path);
+            clear(&path);
             fs::create_dir_all(&path)?;
             fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
             if !rootfs.is_empty() {
@@ -196,10 +196,15 @@ impl Foreign {
     }
 }
 
-/// Removes a bundle.
+/// Removes a bundle: what is ours of it, never what a root file system may still be mounted over.
 fn clear(bundle: &Path) {
-    let _ = rustix::mount::unmount(bundle.join("rootfs"), rustix::mount::UnmountFlags::DETACH);
-    let _ = fs::remove_dir_all(bundle);
+    let rootfs = bundle.join("rootfs");
+    let _ = rustix::mount::unmount(&rootfs, rustix::mount::UnmountFlags::DETACH);
+    for name in ["config.json", "process.json", "pid", "log", "console"] {
+        let _ = fs::remove_file(bundle.join(name));
+    }
+    let _ = fs::remove_dir(rootfs);
+    let _ = fs::remove_dir(bundle);
     // It stays while the shim itself has something there.
     let _ = bundle.parent().map(fs::remove_dir);
 }
