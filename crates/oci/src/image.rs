@@ -121,7 +121,7 @@ pub struct Index {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Document {
     /// An image manifest.
-    Manifest(Manifest),
+    Manifest(Box<Manifest>),
     /// An image index.
     Index(Index),
 }
@@ -172,7 +172,10 @@ impl Document {
             1 => return Err(InvalidDocument::Schema1),
             other => return Err(InvalidDocument::SchemaVersion(other)),
         }
-        let (is_index, is_manifest) = (probe.manifests.0, probe.layers.0 || probe.config.0);
+        if probe.fs_layers {
+            return Err(InvalidDocument::Schema1);
+        }
+        let (is_index, is_manifest) = (probe.manifests, probe.layers || probe.config);
         let media_type = probe.media_type.unwrap_or_default();
         match (is_index, is_manifest) {
             (true, true) => Err(InvalidDocument::Confused),
@@ -181,7 +184,7 @@ impl Document {
                 parse(bytes).map(Self::Index)
             }
             (false, true) if media_type.is_empty() || media_type::is_manifest(&media_type) => {
-                parse(bytes).map(Self::Manifest)
+                parse(bytes).map(|manifest| Self::Manifest(Box::new(manifest)))
             }
             _ => Err(InvalidDocument::MediaType(media_type)),
         }
@@ -193,26 +196,61 @@ fn parse<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, InvalidDocumen
 }
 
 /// The members that tell documents apart. A member counts as present whatever its value is.
-#[derive(Deserialize)]
+#[derive(Default)]
 struct Probe {
-    #[serde(rename = "schemaVersion", default)]
     schema_version: u64,
-    #[serde(rename = "mediaType", default)]
     media_type: Option<String>,
-    #[serde(default)]
-    manifests: Present,
-    #[serde(default)]
-    layers: Present,
-    #[serde(default)]
-    config: Present,
+    manifests: bool,
+    layers: bool,
+    config: bool,
+    fs_layers: bool,
 }
 
-#[derive(Default)]
-struct Present(bool);
-
-impl<'de> Deserialize<'de> for Present {
+impl<'de> Deserialize<'de> for Probe {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        serde::de::IgnoredAny::deserialize(deserializer).map(|_| Self(true))
+        deserializer.deserialize_map(ProbeVisitor)
+    }
+}
+
+struct ProbeVisitor;
+
+impl<'de> serde::de::Visitor<'de> for ProbeVisitor {
+    type Value = Probe;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Probe, A::Error> {
+        use serde::de::{Error, IgnoredAny};
+        const KNOWN: [&str; 6] = ["schemaVersion", "mediaType", "manifests", "layers", "config", "fsLayers"];
+        let mut probe = Probe::default();
+        let mut seen = [false; KNOWN.len()];
+        while let Some(key) = map.next_key::<String>()? {
+            // Readers in Go do not mind the case of a key and take the last of several: such a document is two.
+            let Some(index) = KNOWN.iter().position(|known| known.eq_ignore_ascii_case(&key)) else {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            if key != KNOWN[index] || std::mem::replace(&mut seen[index], true) {
+                return Err(A::Error::custom(format_args!("ambiguous member {key:?}")));
+            }
+            match index {
+                0 => probe.schema_version = map.next_value()?,
+                1 => probe.media_type = map.next_value()?,
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                    let member = match index {
+                        2 => &mut probe.manifests,
+                        3 => &mut probe.layers,
+                        4 => &mut probe.config,
+                        _ => &mut probe.fs_layers,
+                    };
+                    *member = true;
+                }
+            }
+        }
+        Ok(probe)
     }
 }
 
@@ -418,4 +456,81 @@ fn is_zero(number: &i64) -> bool {
 
 fn null_is_empty<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Digest>, D::Error> {
     Ok(Option::<Vec<Digest>>::deserialize(deserializer)?.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEX: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+    fn descriptor() -> String {
+        format!(r#"{{"mediaType":"x","digest":"sha256:{HEX}","size":1}}"#)
+    }
+
+    /// What a document is, or why it is none.
+    fn check(document: &str, expect: &str) {
+        let document = document.replace('D', &descriptor());
+        let got = match Document::parse(document.as_bytes()) {
+            Ok(Document::Manifest(_)) => "manifest".to_owned(),
+            Ok(Document::Index(_)) => "index".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(got, expect, "{document}");
+    }
+
+    #[test]
+    fn documents_are_told_apart() {
+        check(r#"{"schemaVersion":2,"config":D,"layers":[D,D]}"#, "manifest");
+        check(r#"{"schemaVersion":2,"manifests":[D]}"#, "index");
+        check(r#"{"schemaVersion":2,"manifests":[],"layers":[]}"#, "manifest has both manifests and layers");
+        check(
+            r#"{"schemaVersion":2,"manifests":[],"layers":null}"#,
+            "manifest has both manifests and layers",
+        );
+        check(r#"{"schemaVersion":2,"manifests":[],"config":D}"#, "manifest has both manifests and layers");
+        check(r#"{"schemaVersion":2}"#, "manifest has neither manifests nor layers");
+        check(r#"{"manifests":[]}"#, "manifest has schema version 0");
+        check(
+            r#"{"schemaVersion":1,"fsLayers":[]}"#,
+            "manifest of schema version 1 is not supported: push the image again with a current tool",
+        );
+        check(
+            r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","config":D,"layers":[]}"#,
+            "manifest says it is application/vnd.oci.image.index.v1+json but is not",
+        );
+        check("[]", "manifest is malformed");
+        check(r#"{"schemaVersion":2,"config":{},"layers":[]}"#, "manifest is malformed");
+        check(r#"{"schemaVersion":2,"schemaVersion":1,"manifests":[]}"#, "manifest is malformed");
+        check(r#"{"schemaVersion":2,"manifests":[],"manifests":[]}"#, "manifest is malformed");
+        check(r#"{"schemaVersion":2,"Manifests":[],"config":D,"layers":[]}"#, "manifest is malformed");
+        check(r#"{"schemaVersion":2,"manifests":[],"LAYERS":[]}"#, "manifest is malformed");
+    }
+
+    #[test]
+    fn unknown_members_survive() {
+        let text = concat!(
+            r#"{"architecture":"amd64","os":"linux","config":{"Cmd":null,"Env":[],"New":{"a":[1,null]}},"#,
+            r#""rootfs":{"type":"layers","diff_ids":null},"#,
+            r#""history":[{"created_by":"x","later":true}],"moby.buildkit.cache.v0":"abc"}"#
+        );
+        let config = ImageConfig::parse(text.as_bytes()).unwrap();
+        assert_eq!(config.other["moby.buildkit.cache.v0"], "abc");
+        let again = serde_json::to_value(&config).unwrap();
+        assert_eq!(again["config"]["New"]["a"], serde_json::json!([1, null]));
+        assert_eq!(again["history"][0]["later"], true);
+        assert_eq!(again["config"]["Env"], serde_json::json!([]));
+    }
+
+    #[test]
+    fn configurations_that_are_none_are_refused() {
+        for text in
+            ["", "[]", "null", r#"{"rootfs":{"type":"other"}}"#, r#"{"rootfs":{"diff_ids":["sha256:x"]}}"#]
+        {
+            assert!(ImageConfig::parse(text.as_bytes()).is_err(), "{text}");
+        }
+        let large = format!(r#"{{"author":"{}"}}"#, "a".repeat(DOCUMENT_BYTES_MAX));
+        let error = ImageConfig::parse(large.as_bytes()).unwrap_err().to_string();
+        assert_eq!(error, "image configuration is larger than 4194304 bytes");
+    }
 }

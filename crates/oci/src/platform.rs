@@ -211,3 +211,57 @@ impl FromStr for Platform {
         Self::parse(text)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expect: &str) {
+        let got = match Platform::parse(text) {
+            Ok(platform) => platform.to_string(),
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(got, expect, "{text}");
+    }
+
+    #[test]
+    fn spellings() {
+        check("linux/amd64", "linux/amd64");
+        check("Linux/x86_64", "linux/amd64");
+        check("linux/aarch64", "linux/arm64");
+        check("linux/arm64/v8", "linux/arm64");
+        check("linux/arm", "linux/arm/v7");
+        check("linux/armhf", "linux/arm/v7");
+        check("linux/armel", "linux/arm/v6");
+        check("linux/i386", "linux/386");
+        check("arm64", "linux/arm64");
+        check("windows/amd64", "windows/amd64");
+        check("linux", &Platform::host().to_string());
+        check("nonsense", "\"nonsense\": unknown operating system or architecture: invalid argument");
+        check("a/b/c/d", "\"a/b/c/d\": cannot parse platform specifier: invalid argument");
+        check(
+            "linux/",
+            "\"\" is an invalid component of \"linux/\": platform specifier component must match \"^[A-Za-z0-9_.-]+$\": invalid argument",
+        );
+    }
+
+    /// The rank of an image for a host.
+    fn rank(host: &str, image: &str) -> Option<u32> {
+        let parse = |text: &str| Platform::parse(text).unwrap();
+        parse(host).rank(&parse(image))
+    }
+
+    #[test]
+    fn what_runs_where() {
+        assert_eq!(rank("linux/amd64", "linux/amd64"), Some(0));
+        assert_eq!(rank("linux/amd64", "linux/arm64"), None);
+        assert_eq!(rank("linux/amd64", "windows/amd64"), None);
+        assert_eq!(rank("linux/amd64", "linux/amd64/v2"), None);
+        assert_eq!(rank("linux/amd64/v3", "linux/amd64/v2"), Some(1));
+        assert_eq!(rank("linux/arm/v7", "linux/arm/v6"), Some(1));
+        assert_eq!(rank("linux/arm/v6", "linux/arm/v7"), None);
+        assert_eq!(rank("linux/arm64", "linux/arm64/v8"), Some(0));
+        assert!(rank("linux/arm64", "linux/arm/v7") > Some(0));
+        assert!(Platform::host().accepts(&Platform::host()));
+    }
+}

@@ -300,3 +300,127 @@ impl<'de> Deserialize<'de> for Reference {
         Self::parse(&text).map_err(serde::de::Error::custom)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEX: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+    /// Whole and familiar form.
+    fn check(text: &str, whole: &str, familiar: &str) {
+        let reference = Reference::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        assert_eq!(
+            (reference.to_string().as_str(), reference.familiar().as_str()),
+            (whole, familiar),
+            "{text}"
+        );
+        assert_eq!(Reference::parse(whole), Ok(reference.clone()), "{whole}");
+        assert_eq!(Reference::parse(familiar), Ok(reference), "{familiar}");
+    }
+
+    fn check_bad(text: &str, expect: &str) {
+        let error = Reference::parse(text).expect_err(text);
+        assert_eq!(error.to_string(), expect, "{text}");
+    }
+
+    #[test]
+    fn names_are_normalised_as_docker_does() {
+        check("ubuntu", "docker.io/library/ubuntu", "ubuntu");
+        check("ubuntu:22.04", "docker.io/library/ubuntu:22.04", "ubuntu:22.04");
+        check("library/ubuntu", "docker.io/library/ubuntu", "ubuntu");
+        check("user/app", "docker.io/user/app", "user/app");
+        check("docker.io/ubuntu", "docker.io/library/ubuntu", "ubuntu");
+        check("index.docker.io/user/app:1", "docker.io/user/app:1", "user/app:1");
+        check("localhost/app", "localhost/app", "localhost/app");
+        check("localhost:5000/app:1", "localhost:5000/app:1", "localhost:5000/app:1");
+        check("reg.io/a/b/c_d--e.f", "reg.io/a/b/c_d--e.f", "reg.io/a/b/c_d--e.f");
+        check("[::1]:5000/app", "[::1]:5000/app", "[::1]:5000/app");
+        check("[2001:db8::1]/app", "[2001:db8::1]/app", "[2001:db8::1]/app");
+        check("REG/app", "REG/app", "REG/app");
+        check("docker.io/library/a/b", "docker.io/library/a/b", "library/a/b");
+        check("app:TAG_1.2-x", "docker.io/library/app:TAG_1.2-x", "app:TAG_1.2-x");
+        let digest = format!("app@sha256:{HEX}");
+        check(&digest, &format!("docker.io/library/{digest}"), &digest);
+        let both = format!("reg.io/app:1@sha256:{HEX}");
+        check(&both, &both, &both);
+        check(&HEX[1..], &format!("docker.io/library/{}", &HEX[1..]), &HEX[1..]);
+    }
+
+    #[test]
+    fn bad_names_are_refused_in_dockers_words() {
+        for text in [
+            "",
+            ":",
+            ":tag",
+            "@",
+            "a:",
+            "a b",
+            "-a",
+            "a-",
+            "_a",
+            "a..b",
+            "a___b",
+            "a/",
+            "/a",
+            "a//b",
+            "a/-b",
+            "reg.io:port/a",
+            "reg.io:/a",
+            "-reg.io/a",
+            "reg-.io/a",
+            "[::1/a",
+            "[x]/a",
+            "a:tag:tag",
+            "a:-tag",
+            "a:.tag",
+            "a@sha256:123",
+            "a@sha256",
+            "a@b@c",
+            "é",
+            "a:b/c:d/",
+            "http://a/b",
+        ] {
+            check_bad(text, "invalid reference format");
+        }
+        check_bad("UPPER", "invalid reference format: repository name (library/UPPER) must be lowercase");
+        check_bad("reg.io/Upper:1", "invalid reference format: repository name (Upper) must be lowercase");
+        check_bad(
+            HEX,
+            &format!("invalid repository name ({HEX}), cannot specify 64-byte hexadecimal strings"),
+        );
+        check_bad(&format!("a:{}", "t".repeat(129)), "invalid reference format");
+        let long = "a".repeat(256);
+        check_bad(&format!("reg.io/{long}"), "repository name must not be more than 255 characters");
+        check_bad(&format!("a@sha384:{HEX}"), "unsupported digest algorithm");
+        check_bad(&format!("a@sha256:{}", &HEX[1..]), "invalid checksum digest length");
+    }
+
+    #[test]
+    fn tags_and_digests_are_replaced() {
+        let reference = Reference::parse("app").unwrap();
+        assert!(reference.is_name_only());
+        assert_eq!(reference.clone().or_latest().familiar(), "app:latest");
+        assert_eq!(reference.with_tag("1").unwrap().familiar(), "app:1");
+        assert_eq!(reference.with_tag("a b"), Err(InvalidReference::Tag));
+        let digest = Digest::from_sha256(&[0; 32]);
+        let with_digest = reference.with_tag("1").unwrap().with_digest(digest);
+        assert_eq!(with_digest.tag(), None);
+        assert_eq!(with_digest.clone().or_latest(), with_digest);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_parses_is_printed_and_parsed_again(text in "[a-zA-Z0-9./:@_\\-\\[\\]]{0,40}") {
+            if let Ok(reference) = Reference::parse(&text) {
+                proptest::prop_assert_eq!(Reference::parse(&reference.to_string()), Ok(reference.clone()));
+                proptest::prop_assert_eq!(Reference::parse(&reference.familiar()), Ok(reference));
+            }
+        }
+
+        #[test]
+        fn nothing_makes_it_panic(text in ".*") {
+            let _ = Reference::parse(&text);
+        }
+    }
+}

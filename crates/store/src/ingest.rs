@@ -227,12 +227,6 @@ impl Ingest {
         }
     }
 
-    /// Reads the record of a layer of this ingest or of the store.
-    pub(crate) fn layer_record(&self, diff_id: &Digest) -> Result<LayerRecord, Error> {
-        let layer = self.open_layer(diff_id)?;
-        LayerRecord::read(layer.as_fd()).map_err(Error::io(format!("read the record of layer {diff_id}")))
-    }
-
     /// Makes what these images need durable and visible, and gives them their names. What else came in is discarded.
     ///
     /// Errors: a layer of an image is missing; the disk is full. Nothing is visible then.
@@ -263,7 +257,7 @@ impl Ingest {
         let mut index = self.shared.index_mut();
         let mut published = Vec::with_capacity(prepared.len());
         for ((id, config, record), image) in prepared.into_iter().zip(images) {
-            index.insert(id.clone(), config, record);
+            index.insert(&id, config, record);
             let mut taken = Vec::new();
             for name in &image.names {
                 if let Some(previous) = index.name(name, &id).filter(|previous| *previous != id) {

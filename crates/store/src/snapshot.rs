@@ -4,7 +4,7 @@
 //! a line in the database's journal; removing one is a rename.
 
 use std::collections::{HashMap, HashSet};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -221,7 +221,7 @@ impl Snapshots {
         };
         let snapshot = dir::open(&self.shared.dirs.snapshots, key).map_err(fail)?;
         let upper = dir::open(&snapshot, UPPER).map_err(fail)?;
-        measure(upper).map_err(fail)
+        measure(&upper).map_err(fail)
     }
 
     /// The writable layer's directory, for looking at what a container changed.
@@ -307,7 +307,7 @@ fn check_key(key: &str) -> Result<(), Error> {
 }
 
 /// Adds up a tree; hard links count once, and what goes away meanwhile not at all.
-fn measure(root: std::os::fd::OwnedFd) -> std::io::Result<Usage> {
+fn measure(root: &OwnedFd) -> std::io::Result<Usage> {
     let mut usage = Usage::default();
     let mut linked = HashSet::new();
     // Directories that wait, by descriptor of their parent and name, would be too many descriptors: paths will do,

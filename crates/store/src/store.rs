@@ -48,7 +48,6 @@ pub(crate) struct Shared {
 
 /// The directories of a store, opened.
 pub(crate) struct Dirs {
-    pub(crate) root: OwnedFd,
     pub(crate) blobs: OwnedFd,
     pub(crate) layers: OwnedFd,
     pub(crate) fixups: OwnedFd,
@@ -69,7 +68,7 @@ impl Store {
     /// Errors: another process holds it; the database is damaged; the system refused.
     pub fn open(options: &Options) -> Result<Self, Error> {
         let root = &options.root;
-        let root_dir = open_dir(root)?;
+        open_dir(root)?;
         let path = root.canonicalize().map_err(Error::at("resolve", root))?;
         if path.to_str().is_none() {
             return Err(Error::Invalid(format!("data directory {} is not valid UTF-8", path.display())));
@@ -81,7 +80,6 @@ impl Store {
         dir::open_or_make(&path.join("empty"), 0o755)
             .map_err(Error::at("open directory", &path.join("empty")))?;
         let dirs = Dirs {
-            root: root_dir,
             blobs: open_dir(&path.join("blobs/sha256"))?,
             layers: open_dir(&path.join("layers"))?,
             fixups: open_dir(&path.join("fixups"))?,
@@ -128,12 +126,6 @@ impl Store {
     /// Root filesystems.
     pub fn snapshots(&self) -> &Snapshots {
         &self.snapshots
-    }
-
-    /// Waits until what was removed is deleted.
-    #[cfg(test)]
-    pub(crate) fn wait_for_trash(&self) {
-        self.shared.trash.wait();
     }
 }
 

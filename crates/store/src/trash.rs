@@ -24,8 +24,6 @@ struct Shared {
     /// There may be something in the directory.
     work: Mutex<bool>,
     signal: Condvar,
-    /// Nothing is being deleted and nothing waits.
-    idle: Condvar,
     stop: AtomicBool,
 }
 
@@ -37,7 +35,6 @@ impl Trash {
             next: AtomicU64::new(0),
             work: Mutex::new(true),
             signal: Condvar::new(),
-            idle: Condvar::new(),
             stop: AtomicBool::new(false),
         });
         let for_thread = Arc::clone(&shared);
@@ -62,15 +59,6 @@ impl Trash {
         self.shared.signal.notify_one();
         Ok(())
     }
-
-    /// Waits until all that was discarded so far is deleted.
-    #[cfg_attr(not(test), expect(dead_code, reason = "tests look at what is left"))]
-    pub(crate) fn wait(&self) {
-        let mut work = self.shared.work.lock().unwrap_or_else(PoisonError::into_inner);
-        while *work {
-            work = self.shared.idle.wait(work).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
 }
 
 impl Shared {
@@ -91,7 +79,6 @@ impl Shared {
             work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
             if self.next.load(Ordering::Acquire) == seen {
                 *work = false;
-                self.idle.notify_all();
             }
         }
     }

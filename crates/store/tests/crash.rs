@@ -1,6 +1,8 @@
 //! A process killed at any moment, many times over: what was promised is there, what is there is whole, and nothing
 //! is left over. Needs root.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod common;
 
 use std::collections::BTreeMap;

@@ -1,5 +1,7 @@
 //! A full disk, at any point: a clear error, no half image, and the store goes on working. Needs root.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod common;
 
 use std::error::Error as _;

@@ -1,6 +1,8 @@
 //! Rows 18 and 20 of the security table: layers that want out of their directory, or want all of the disk. Needs
 //! root.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod common;
 
 use std::os::unix::fs::MetadataExt;
@@ -14,10 +16,7 @@ use common::{Fixture, directory, file, gzip, link, tar, tar_of, zstd};
 /// The layer is refused with an error that has `why` in it, and nothing is left of it.
 fn check_refused(name: &str, archive: &[u8], why: &str) {
     let fixture = Fixture::new();
-    let error = match fixture.import(archive) {
-        Ok(_) => panic!("{name}: accepted"),
-        Err(error) => error,
-    };
+    let Err(error) = fixture.import(archive) else { panic!("{name}: accepted") };
     assert_eq!(error.kind(), berth_store::Kind::Invalid, "{name}: {error}");
     assert!(error.to_string().contains(why), "{name}: {error}");
     assert_eq!(fixture.leftovers(), [""; 0], "{name}");

@@ -1,5 +1,7 @@
 //! Images: names, removal by Docker's rules, archives in all their forms. Needs root.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod common;
 
 use berth_oci::image::Document;

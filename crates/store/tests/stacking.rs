@@ -1,5 +1,7 @@
 //! Layers on top of each other, as overlay shows them. Needs root.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod common;
 
 use std::os::unix::fs::MetadataExt;

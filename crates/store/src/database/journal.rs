@@ -248,7 +248,7 @@ mod tests {
         }
         let used = usize::try_from(journal.used()).unwrap();
         let good = std::fs::read(&path).unwrap();
-        for at in 0..used {
+        for at in (0..used).step_by(7) {
             let mut bytes = good.clone();
             bytes[at] ^= 0x40;
             std::fs::write(&path, &bytes).unwrap();

@@ -164,10 +164,11 @@ fn a_damaged_file_is_reported_as_such() {
     }
     let path = dir.path().join("database.redb");
     let good = std::fs::read(&path).unwrap();
-    let damage: [(&str, &dyn Fn(&mut Vec<u8>)); 3] = [
-        ("magic", &|bytes| bytes[0] ^= 0xff),
-        ("cut", &|bytes| bytes.truncate(1000)),
-        ("zeroed header", &|bytes| bytes[..4096].fill(0)),
+    type Damage = fn(&mut Vec<u8>);
+    let damage: [(&str, Damage); 3] = [
+        ("magic", |bytes| bytes[0] ^= 0xff),
+        ("cut", |bytes| bytes.truncate(1000)),
+        ("zeroed header", |bytes| bytes[..4096].fill(0)),
     ];
     for (name, change) in damage {
         let mut bytes = good.clone();

@@ -35,7 +35,7 @@ impl Images {
             let mut index = self.shared.index_mut();
             if let Some(held) = index.held(id) {
                 let config = held.image.config.clone();
-                index.insert(id.clone(), config, record);
+                index.insert(id, config, record);
             }
             index.name(&name, id);
         }
@@ -240,15 +240,15 @@ impl<'a> Removal<'a> {
         match written {
             Ok(commit) => self.commit = Some(commit),
             Err(error) => {
-                index.insert(id.clone(), config, record);
+                index.insert(id, config, record);
                 return Err(error.into());
             }
         }
         // As it was before, so that what it had is counted as freed.
-        index.insert(id.clone(), config.clone(), record.clone());
+        index.insert(id, config.clone(), record.clone());
         let removed = index.remove(id);
         if is_mounted {
-            index.insert(id.clone(), config, hidden);
+            index.insert(id, config, hidden);
         }
         if let Some(held) = removed {
             self.free.extend(freed(&index, &held));
@@ -265,7 +265,7 @@ impl<'a> Removal<'a> {
         let held = index.visible(id)?;
         let (config, record) = (held.image.config.clone(), held.record.clone());
         let chains = held.chains.clone();
-        index.insert(id.clone(), config.clone(), ImageRecord { removed: true, ..record.clone() });
+        index.insert(id, config.clone(), ImageRecord { removed: true, ..record.clone() });
         Some((config, record, chains))
     }
 

@@ -90,7 +90,7 @@ impl Index {
                 Ok((id, config, record))
             });
             match held {
-                Ok((id, config, record)) => index.insert(id, config, record),
+                Ok((id, config, record)) => index.insert(&id, config, record),
                 Err(error) => {
                     index.is_incomplete = true;
                     tracing::error!(image = id, %error, "image cannot be read and is not shown");
@@ -112,8 +112,8 @@ impl Index {
     }
 
     /// Adds an image, or replaces its record.
-    pub(crate) fn insert(&mut self, id: Digest, config: ImageConfig, record: ImageRecord) {
-        let names = match self.remove(&id) {
+    pub(crate) fn insert(&mut self, id: &Digest, config: ImageConfig, record: ImageRecord) {
+        let names = match self.remove(id) {
             Some(held) => held.names,
             None => BTreeSet::new(),
         };
@@ -124,7 +124,7 @@ impl Index {
         for chain in &chains {
             *self.chains.entry(chain.clone()).or_default() += 1;
         }
-        for blob in blobs(&id, &record) {
+        for blob in blobs(id, &record) {
             *self.blobs.entry(blob.clone()).or_default() += 1;
         }
         if let Some(parent) = record.parent.as_ref().filter(|_| !record.removed) {

@@ -36,14 +36,8 @@ impl Images {
     ) -> Result<Vec<Loaded>, Error> {
         let ingest = Ingest::begin(&self.shared)?;
         let contents = std::thread::scope(|scope| {
-            let mut scan = Scan {
-                ingest: &ingest,
-                images: self,
-                scope,
-                progress,
-                running: Vec::new(),
-                contents: Contents::default(),
-            };
+            let mut scan =
+                Scan { ingest: &ingest, scope, progress, running: Vec::new(), contents: Contents::default() };
             scan.run(reader)?;
             scan.finish()
         })?;
@@ -79,7 +73,6 @@ struct Contents {
 /// The pass over an archive.
 struct Scan<'scope, 'env> {
     ingest: &'env Ingest,
-    images: &'env Images,
     scope: &'scope Scope<'scope, 'env>,
     progress: OnProgress<'env>,
     /// Layers that are being unpacked.
@@ -233,7 +226,6 @@ impl<'scope, 'env> Scan<'scope, 'env> {
         while !self.running.is_empty() {
             self.join_one()?;
         }
-        let _ = self.images;
         Ok(self.contents)
     }
 }
@@ -458,7 +450,7 @@ impl Contents {
             false => return Err(Error::Invalid(format!("archive has no blob {}", descriptor.digest))),
         };
         match Document::parse(&bytes)? {
-            Document::Manifest(manifest) => Ok(Some((bytes, manifest, descriptor.clone()))),
+            Document::Manifest(manifest) => Ok(Some((bytes, *manifest, descriptor.clone()))),
             Document::Index(index) => {
                 let host = Platform::host();
                 let rank = |d: &Descriptor| d.platform.as_ref().map_or(Some(u32::MAX), |p| host.rank(p));

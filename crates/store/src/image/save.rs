@@ -24,6 +24,9 @@ use crate::layer::{self, CHUNK, LayerRecord};
 use crate::tar::{Entry, Kind, Writer};
 use crate::{Error, digest_of};
 
+/// An image that was asked for, and the name to save it under.
+type Chosen = (Arc<Image>, Option<String>);
+
 /// An image to be saved.
 struct Saved {
     image: Arc<Image>,
@@ -84,11 +87,11 @@ impl Images {
     }
 
     /// The images that a name stands for, with the names to save them under.
-    fn chosen(&self, text: &str) -> Result<Vec<(Arc<Image>, Option<String>)>, Error> {
+    fn chosen(&self, text: &str) -> Result<Vec<Chosen>, Error> {
         let index = self.shared.index();
         if let Wanted::Name(name) = Wanted::parse(text)? {
             if name.is_name_only() {
-                let mut all: Vec<(Arc<Image>, Option<String>)> = index
+                let mut all: Vec<Chosen> = index
                     .names()
                     .filter(|(other, _)| {
                         Reference::parse(other).is_ok_and(|other| other.repository() == name.repository())

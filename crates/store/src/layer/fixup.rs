@@ -5,6 +5,7 @@
 //! may have a hard link to a file that only a lower one has. Both depend on what is below, and layers are shared
 //! between images, so the answer is kept beside them: a directory with only the missing attributes and links.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -34,6 +35,9 @@ struct Layer {
     implicit: BTreeSet<Vec<u8>>,
     links: Vec<(Vec<u8>, Vec<u8>)>,
 }
+
+/// A link to make: its path, and layer and path of the file.
+type Link = (Vec<u8>, usize, Vec<u8>);
 
 /// What a layer says about a path.
 enum Sight {
@@ -111,9 +115,9 @@ fn true_attributes(layers: &[Layer], path: &[u8]) -> io::Result<Option<(Stat, bo
     Ok(None)
 }
 
-/// The links to make: path, and layer and path of the file.
-fn links(layers: &[Layer]) -> io::Result<Vec<(Vec<u8>, usize, Vec<u8>)>> {
-    let mut found: Vec<(Vec<u8>, usize, Vec<u8>)> = Vec::new();
+/// The links to make.
+fn links(layers: &[Layer]) -> io::Result<Vec<Link>> {
+    let mut found: Vec<Link> = Vec::new();
     for (index, layer) in layers.iter().enumerate() {
         for (path, target) in &layer.links {
             let is_covered = layers[index + 1..].iter().rev().any(|upper| {
@@ -193,7 +197,7 @@ fn write(
     layers: &[Layer],
     target: BorrowedFd<'_>,
     directories: BTreeMap<Vec<u8>, Stat>,
-    links: &[(Vec<u8>, usize, Vec<u8>)],
+    links: &[Link],
 ) -> io::Result<()> {
     let mut all: BTreeMap<Vec<u8>, Option<Stat>> =
         directories.into_iter().map(|(path, stat)| (path, Some(stat))).collect();
@@ -201,13 +205,12 @@ fn write(
     let parents: BTreeSet<Vec<u8>> =
         all.keys().chain(links.iter().map(|(path, ..)| path)).flat_map(|path| parents(path)).collect();
     for parent in parents {
-        if !all.contains_key(&parent) {
-            let stat = match true_attributes(layers, &parent)? {
-                Some((stat, _)) => Some(stat),
-                None => topmost(layers, &parent)?,
-            };
-            all.insert(parent, stat);
-        }
+        let Entry::Vacant(entry) = all.entry(parent) else { continue };
+        let stat = match true_attributes(layers, entry.key())? {
+            Some((stat, _)) => Some(stat),
+            None => topmost(layers, entry.key())?,
+        };
+        entry.insert(stat);
     }
     // Sorted, so parents come first.
     for path in all.keys() {

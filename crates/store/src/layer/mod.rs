@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use fixup::{Stack, stack};
 pub(crate) use recipe::RecipeReader;
-pub(crate) use source::{CHUNK, Compression, Decoder, Hashed, Piece, Pieces, Whole, channel};
+pub(crate) use source::{CHUNK, Compression, Decoder, Hashed, Piece, Whole, channel};
 pub(crate) use unpack::{Job, reading, unpack};
 
 /// The files of a layer.

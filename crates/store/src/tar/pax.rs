@@ -124,8 +124,8 @@ impl SparseKeys {
                 self.real_size = Some(size);
             }
             b"numblocks" => self.blocks = Some(number(key, value)?),
-            b"offset" if self.map.len() % 2 == 0 => self.map.push(number(key, value)?),
-            b"numbytes" if self.map.len() % 2 == 1 => self.map.push(number(key, value)?),
+            b"offset" if self.map.len().is_multiple_of(2) => self.map.push(number(key, value)?),
+            b"numbytes" if !self.map.len().is_multiple_of(2) => self.map.push(number(key, value)?),
             b"offset" | b"numbytes" => return Err(bad(key)),
             b"map" => {
                 if !self.map.is_empty() {
@@ -228,7 +228,7 @@ mod tests {
 
     #[test]
     fn records_are_taken_apart() {
-        let data = b"19 path=some/name\n\n";
+        let data = b"17 path=some/name\n";
         assert!(Extended::parse(data).is_err(), "the length does not fit");
         let data = b"18 path=some/name\n11 uid=100\n23 SCHILY.xattr.user.a=\0\n";
         let extended = Extended::parse(data).unwrap();

@@ -25,7 +25,7 @@ pub(super) fn gnu_fields(fields: &[u8], segments: &mut Vec<Segment>) -> Result<(
 
 /// Segments from offsets and lengths in turn.
 pub(super) fn pairs(map: &[u64]) -> Result<Vec<Segment>, TarError> {
-    if map.len() % 2 != 0 {
+    if !map.len().is_multiple_of(2) {
         return Err(TarError::header("sparse map has an odd number of values"));
     }
     let mut segments = Vec::with_capacity(map.len() / 2);

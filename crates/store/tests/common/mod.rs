@@ -1,6 +1,9 @@
 //! What the tests of the store share: stores in temporary directories, archives made in memory, trees compared.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(clippy::unwrap_used, reason = "all of this is for tests")]
+
+pub(crate) mod gnu;
 
 use std::collections::BTreeMap;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
