@@ -1,4 +1,5 @@
 //! The engine dies, the shim dies, the directory goes.
+#![allow(clippy::unwrap_used)] // a helper may fail like a test
 
 mod common;
 
@@ -189,7 +190,7 @@ async fn an_engine_to_be_killed() {
         all.push((host.start(start).await, stream));
     }
     println!("\nall started");
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

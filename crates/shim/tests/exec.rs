@@ -1,4 +1,5 @@
 //! Further processes in a container.
+#![allow(clippy::unwrap_used)] // a helper may fail like a test
 
 mod common;
 

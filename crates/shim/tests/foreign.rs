@@ -1,4 +1,5 @@
 //! Another OCI runtime by its command line: runc, from Debian.
+#![allow(clippy::unwrap_used)] // a helper may fail like a test
 
 mod common;
 

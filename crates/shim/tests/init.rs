@@ -1,4 +1,5 @@
 //! `docker-init`: the first process of a container with `--init`.
+#![allow(clippy::unwrap_used)] // a helper may fail like a test
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Start, output, exit.
+#![allow(clippy::unwrap_used)] // a helper may fail like a test
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! The log file: what is in it, when it is full, when the disk is.
+#![allow(clippy::unwrap_used)] // a helper may fail like a test
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Many containers at once, and what a shim costs.
+#![allow(clippy::unwrap_used)] // a helper may fail like a test
 
 mod common;
 

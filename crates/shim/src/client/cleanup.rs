@@ -63,6 +63,7 @@ pub(super) fn reopen(path: &str) -> Result<Cgroup, Error> {
     Cgroup::reopen(hierarchies, path).map_err(cgroup)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "a function for map_err")]
 pub(super) fn cgroup(error: berth_runtime::cgroup::Error) -> Error {
     let source = std::error::Error::source(&error).map(|source| format!(": {source}")).unwrap_or_default();
     Error::Cgroup(format!("{error}{source}"))

@@ -167,7 +167,7 @@ impl Task {
         loop {
             tokio::select! {
                 frame = read(&self.socket, &mut reader) => match frame {
-                    Ok(Some(frame)) => self.hear(frame),
+                    Ok(Some(frame)) => self.hear(&frame),
                     Ok(None) | Err(_) => break,
                 },
                 frame = self.outgoing.recv(), if asks => match frame {
@@ -192,7 +192,7 @@ impl Task {
         }
     }
 
-    fn hear(&self, frame: Frame) {
+    fn hear(&self, frame: &Frame) {
         let Ok(answer) = serde_json::from_slice(&frame.payload) else { return };
         if frame.sequence != 0 {
             let waiting = self.shared.waiting().answers.remove(&frame.sequence);

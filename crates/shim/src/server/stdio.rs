@@ -109,9 +109,11 @@ impl Stdio {
         rustix::fs::fcntl_setfl(&master, flags)?;
         let peer_flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let peer = rustix::pty::ioctl_tiocgptpeer(&master, peer_flags).ok();
-        self.outputs =
-            [Some(Output { fd: master.try_clone().map_err(errno)?, watch: Watch::default() }), None];
-        self.sink = Some(Sink::new(master.try_clone().map_err(errno)?));
+        self.outputs = [
+            Some(Output { fd: rustix::io::fcntl_dupfd_cloexec(&master, 3)?, watch: Watch::default() }),
+            None,
+        ];
+        self.sink = Some(Sink::new(rustix::io::fcntl_dupfd_cloexec(&master, 3)?));
         self.terminal = Some(Terminal { master, _peer: peer });
         self.closes_stdin = false;
         Ok(())
@@ -326,8 +328,4 @@ impl Stdio {
         }
         client.close(poller);
     }
-}
-
-fn errno(error: std::io::Error) -> Errno {
-    Errno::from_io_error(&error).unwrap_or(Errno::IO)
 }

@@ -1,5 +1,5 @@
 //! A place for containers of busybox, and what tests ask of them. As root, with busybox-static from Debian.
-#![allow(dead_code)] // each test binary uses its part
+#![allow(dead_code, clippy::unwrap_used)] // each test binary uses its part; a helper may fail like a test
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -174,7 +174,7 @@ impl Host {
     /// Starts a container that cannot.
     pub(crate) async fn fail(&self, start: Start) -> StartError {
         let failed = tokio::time::timeout(PATIENCE, self.launcher.start(start)).await.expect("fails in time");
-        failed.err().expect("it does not start")
+        failed.expect_err("it does not start")
     }
 
     /// Runs a container to its end; gives that and its log.
