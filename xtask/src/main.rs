@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "a program of tasks speaks on its standard output")]
 
 mod bench;
+mod cgroup2;
 mod conformance;
 mod setup;
 mod test;

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::{Outcome, setup};
+use crate::{Outcome, cgroup2, setup};
 
 /// Installs, builds and runs; with `--cgroup2` only the tests of cgroup v2 in a virtual machine.
 pub(crate) fn run(words: &[&str]) -> Outcome {
@@ -12,7 +12,7 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
         return Err(format!("test: unknown flag {flag}").into());
     }
     if flags.contains(&"--cgroup2") {
-        return Err("test: --cgroup2 is not built yet".into());
+        return cgroup2::run();
     }
     setup::packages(&[])?;
     let images = setup::images(&["busybox", "debian", "httpd", "nginx"])?;

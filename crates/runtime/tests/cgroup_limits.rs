@@ -80,9 +80,10 @@ fn memory_options_arrive() {
 #[test]
 fn less_memory_than_is_in_use_is_told() {
     let group = Group::new(&memory(LinuxMemory { limit: Some(128 * MIB), ..LinuxMemory::default() }));
-    // A shell variable of some megabytes, held while the limit is lowered.
-    let _holder = group.shell("x=$(head -c 20000000 /dev/zero | tr '\\0' x); sleep 100; echo $x");
-    wait_until(|| group.0.stats().unwrap().memory.usage.usage > 20_000_000);
+    // Memory that nobody can take away as long as the file is there.
+    let file = tempfile::NamedTempFile::new_in("/dev/shm").unwrap();
+    let path = file.path().display();
+    assert!(group.shell(&format!("exec dd if=/dev/zero of={path} bs=1M count=20")).wait().success());
     let lower = LinuxMemory { limit: Some(MIB), check_before_update: Some(true), ..LinuxMemory::default() };
     let error = group.0.update(&memory(lower)).unwrap_err();
     assert!(matches!(error, Error::MemoryInUse { limit: MIB, usage, .. } if usage > 20_000_000), "{error}");

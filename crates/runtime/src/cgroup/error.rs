@@ -82,6 +82,11 @@ impl Error {
         Self::Io { operation: operation.into(), path: path.into(), source: errno.into() }
     }
 
+    /// Did the kernel refuse a value?
+    pub(super) fn is_invalid_argument(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.raw_os_error() == Some(Errno::INVAL.raw_os_error()))
+    }
+
     pub(super) fn unsupported(setting: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::Unsupported { setting: setting.into(), reason: reason.into() }
     }

@@ -109,7 +109,7 @@ fn set_memory_and_swap(group: &Cgroup, dir: Dir<'_>, limit: i64, swap: i64) -> R
         return write_limit();
     }
     match write_limit() {
-        Err(Error::Io { source, .. }) if source.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
+        Err(error) if error.is_invalid_argument() => {
             group.set(dir, SWAP, swap.to_string())?;
             write_limit()
         }
@@ -174,18 +174,17 @@ fn set_quota(
     quota: Option<i64>,
     burst: Option<u64>,
 ) -> Result<(), Error> {
-    let is_einval = |error: &Error| matches!(error, Error::Io { source, .. } if source.raw_os_error() == Some(Errno::INVAL.raw_os_error()));
     let set_period = || period.map_or(Ok(()), |v| group.set(dir, "cpu.cfs_period_us", v.to_string()));
     let set_burst = || burst.map_or(Ok(()), |v| group.set(dir, "cpu.cfs_burst_us", v.to_string()));
     let (mut again_period, mut again_burst) = (false, false);
     if let Err(error) = set_burst() {
-        again_burst = quota.is_some() && is_einval(&error);
+        again_burst = quota.is_some() && error.is_invalid_argument();
         if !again_burst {
             return Err(error);
         }
     }
     if let Err(error) = set_period() {
-        again_period = quota.is_some() && is_einval(&error);
+        again_period = quota.is_some() && error.is_invalid_argument();
         if !again_period {
             return Err(error);
         }

@@ -101,24 +101,29 @@ fn set_cpu(group: &Cgroup, cpu: &LinuxCpu) -> Result<(), Error> {
     if let Some(shares) = shares.filter(|_| cpu.idle != Some(1)) {
         group.set(dir, "cpu.weight", weight_of_shares(shares).to_string())?;
     }
-    let (before, after) =
-        if cpu.quota.is_some_and(|quota| quota > 0) { (None, cpu.burst) } else { (cpu.burst, None) };
-    if let Some(burst) = before {
-        group.set(dir, "cpu.max.burst", burst.to_string())?;
+    let set_burst = || cpu.burst.map_or(Ok(()), |burst| group.set(dir, "cpu.max.burst", burst.to_string()));
+    if quota.is_none() && period.is_none() {
+        return set_burst();
     }
-    if quota.is_some() || period.is_some() {
-        let mut value = quota.map_or_else(|| "max".to_owned(), or_max);
-        if quota.is_none() {
-            // Only the period changes: the quota stays what it is.
-            let now = dir.read("cpu.max").unwrap_or_default();
-            now.split_ascii_whitespace().next().unwrap_or("max").clone_into(&mut value);
-        }
-        if let Some(period) = period {
-            value = format!("{value} {period}");
-        }
-        group.set(dir, "cpu.max", value)?;
+    let mut value = quota.map_or_else(|| "max".to_owned(), or_max);
+    if quota.is_none() {
+        // Only the period changes: the quota stays what it is.
+        let now = dir.read("cpu.max").unwrap_or_default();
+        now.split_ascii_whitespace().next().unwrap_or("max").clone_into(&mut value);
     }
-    after.map_or(Ok(()), |burst| group.set(dir, "cpu.max.burst", burst.to_string()))
+    if let Some(period) = period {
+        value = format!("{value} {period}");
+    }
+    let set_quota = || group.set(dir, "cpu.max", &value);
+    match set_quota() {
+        // The burst may not exceed the quota: when both shrink, it goes first.
+        Err(error) if cpu.burst.is_some() && error.is_invalid_argument() => {
+            set_burst()?;
+            set_quota()
+        }
+        Err(error) => Err(error),
+        Ok(()) => set_burst(),
+    }
 }
 
 /// Shares of 2 to 262144 as a weight of 1 to 10000, so that the defaults meet: 1024 becomes 100.

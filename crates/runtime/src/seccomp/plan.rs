@@ -6,7 +6,7 @@ use berth_oci::runtime::{
 
 use super::Error;
 use super::arch::Arch;
-use super::syscalls::{self, IPC, SOCKETCALL, Syscall};
+use super::syscalls::{self, Syscall};
 
 /// What the kernel does: a `SECCOMP_RET_…` with its data. Source: `include/uapi/linux/seccomp.h`.
 pub(super) type Action = u32;
@@ -164,20 +164,13 @@ impl Table {
             self.add_number(number, alternatives, action, checks);
         }
         // The old doors, whose first argument says which call is meant; the others are behind a pointer.
-        if self.arch != Arch::X86 || !alternatives.is_empty() {
-            return;
-        }
-        for (door, calls) in [("socketcall", &SOCKETCALL[..]), ("ipc", &IPC[..])] {
-            let Some((_, call)) = calls.iter().find(|(name, _)| *name == syscall.name()) else { continue };
-            if let Some(number) = syscalls::find(door).and_then(|door| door.number(self.arch)) {
-                let condition = LinuxSeccompArg {
-                    index: 0,
-                    value: u64::from(*call),
-                    value_two: 0,
-                    op: LinuxSeccompOperator::Eq,
-                };
-                self.add_number(number, &[vec![condition]], action, checks);
-            }
+        if self.arch == Arch::X86
+            && alternatives.is_empty()
+            && let Some((door, call)) = syscall.door()
+        {
+            let op = LinuxSeccompOperator::Eq;
+            let condition = LinuxSeccompArg { index: 0, value: u64::from(call), value_two: 0, op };
+            self.add_number(door.number(), &[vec![condition]], action, checks);
         }
     }
 

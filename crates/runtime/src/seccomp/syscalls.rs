@@ -61,6 +61,25 @@ pub(super) struct Syscall {
     /// Where the name is in the text.
     name: (u16, u16),
     numbers: [u32; COLUMNS],
+    /// On i386: the other call by which it can be made, and what its first argument is then.
+    door: Option<(Door, u32)>,
+}
+
+/// A call of i386 that stands for many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Door {
+    Socketcall,
+    Ipc,
+}
+
+impl Door {
+    /// Its own number.
+    pub(super) const fn number(self) -> u32 {
+        match self {
+            Self::Socketcall => 102,
+            Self::Ipc => 117,
+        }
+    }
 }
 
 static SYSCALLS: [Syscall; ROWS] = parse();
@@ -91,6 +110,11 @@ impl Syscall {
     pub(super) fn number(&self, arch: Arch) -> Option<u32> {
         Some(self.numbers[arch.column()]).filter(|number| *number != NONE)
     }
+
+    /// On i386: the other call by which it can be made, and what its first argument is then.
+    pub(super) fn door(&self) -> Option<(Door, u32)> {
+        self.door
+    }
 }
 
 const fn count_lines(text: &[u8]) -> usize {
@@ -104,7 +128,7 @@ const fn count_lines(text: &[u8]) -> usize {
 
 const fn parse() -> [Syscall; ROWS] {
     let text = TABLE.as_bytes();
-    let mut rows = [Syscall { name: (0, 0), numbers: [NONE; COLUMNS] }; ROWS];
+    let mut rows = [Syscall { name: (0, 0), numbers: [NONE; COLUMNS], door: None }; ROWS];
     let (mut at, mut row) = (0, 0);
     while row < ROWS {
         let start = at;
@@ -112,6 +136,13 @@ const fn parse() -> [Syscall; ROWS] {
             at += 1;
         }
         rows[row].name = (start as u16, at as u16);
+        rows[row].door = match call_behind(&SOCKETCALL, text, start, at) {
+            Some(call) => Some((Door::Socketcall, call)),
+            None => match call_behind(&IPC, text, start, at) {
+                Some(call) => Some((Door::Ipc, call)),
+                None => None,
+            },
+        };
         let mut column = 0;
         while text[at] != b'\n' {
             at += 1; // the blank in front of a number
@@ -132,6 +163,22 @@ const fn parse() -> [Syscall; ROWS] {
         row += 1;
     }
     rows
+}
+
+const fn call_behind(calls: &[(&str, u32)], text: &[u8], start: usize, end: usize) -> Option<u32> {
+    let mut call = 0;
+    while call < calls.len() {
+        let name = calls[call].0.as_bytes();
+        let mut same = 0;
+        while same < name.len() && start + same < end && text[start + same] == name[same] {
+            same += 1;
+        }
+        if same == name.len() && start + same == end {
+            return Some(calls[call].1);
+        }
+        call += 1;
+    }
+    None
 }
 
 const fn index() -> [u16; SLOTS] {
@@ -197,6 +244,10 @@ mod tests {
         assert_eq!(number("execve", Arch::X86), Some(11));
         assert_eq!(number("execve", Arch::Aarch64), Some(221));
         assert_eq!(number("execve", Arch::Arm), Some(11));
+        assert_eq!(number("socketcall", Arch::X86), Some(Door::Socketcall.number()));
+        assert_eq!(number("ipc", Arch::X86), Some(Door::Ipc.number()));
+        assert_eq!(find("shmctl").unwrap().door(), Some((Door::Ipc, 24)));
+        assert_eq!(find("sendfile").unwrap().door(), None);
         assert_eq!(number("open", Arch::Aarch64), None);
         assert_eq!(number("set_tls", Arch::Arm), Some(0x000f_0005));
         for arch in [Arch::X86_64, Arch::X86, Arch::X32, Arch::Aarch64, Arch::Arm] {
