@@ -33,7 +33,7 @@ fn one_apache_three_apaches_and_an_nginx() {
         assert!(table.ok().contains(&format!("0.0.0.0:{base}->80/tcp")), "{table:?}");
         until("the page of apa02", 20, || page(base).contains("It works!"));
         assert_eq!(run("stop apa02").ok(), "apa02");
-        assert!(run("ps -a").ok().contains("Exited (0)"));
+        assert!(run("ps -a").ok().contains("Exited ("));
         assert_eq!(run("rm apa02").ok(), "apa02");
         assert_eq!(run("ps -a").ok().lines().count(), 1);
 

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use berth_oci::{Digest, Mount};
-use rustix::fs::{AtFlags, FileType, Gid, Mode, Uid};
+use rustix::fs::{AtFlags, FileType, Mode};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
@@ -140,26 +140,17 @@ impl Snapshots {
     }
 
     fn make(&self, key: &str, image: &Digest) -> Result<Vec<Mount>, Error> {
-        let (root, mounts) = {
+        let mounts = {
             let index = self.shared.index();
             let held =
                 index.visible(image).ok_or_else(|| Error::NotFound(format!("No such image: {image}")))?;
-            (held.record.stack.root, self.overlay(held, Some(key)))
+            self.overlay(held, Some(key))
         };
         let fail = |error: std::io::Error| Error::io(format!("make snapshot {key}"))(error);
         let parent = &self.shared.dirs.snapshots;
         dir::make(parent, key, dir::PRIVATE).map_err(fail)?;
         let snapshot = dir::open(parent, key).map_err(fail)?;
-        dir::make(&snapshot, UPPER, root.map_or(0o755, |root| root.mode)).map_err(fail)?;
-        if let Some(root) = root.filter(|root| (root.uid, root.gid) != (0, 0)) {
-            let owner = (Uid::from_raw(root.uid), Gid::from_raw(root.gid));
-            rustix::fs::chownat(&snapshot, UPPER, Some(owner.0), Some(owner.1), AtFlags::SYMLINK_NOFOLLOW)
-                .and_then(|()| {
-                    let mode = Mode::from_raw_mode(root.mode);
-                    rustix::fs::chmodat(&snapshot, UPPER, mode, AtFlags::empty())
-                })
-                .map_err(|error| fail(error.into()))?;
-        }
+        dir::make(&snapshot, UPPER, 0o755).map_err(fail)?;
         rustix::fs::mkdirat(&snapshot, WORK, Mode::from_raw_mode(0o700))
             .map_err(|error| fail(error.into()))?;
         // Not waited for: the container's own record is written after this one, and is not durable without it.

@@ -35,8 +35,14 @@ pub(crate) enum End {
     Detached,
 }
 
-/// Copies both ways until the process's output ends, the client is gone or detaches.
-pub(crate) async fn run(mut client: Stream, attached: Attached, input: Input) -> End {
+/// Copies both ways until the process's output ends, the client is gone or detaches; then waits for `settled` before
+/// the client sees the end of the stream, because the first thing it does then is to ask for the exit code.
+pub(crate) async fn run(
+    mut client: Stream,
+    attached: Attached,
+    input: Input,
+    settled: impl Future<Output = ()>,
+) -> End {
     if let Some(mut logs) = attached.logs {
         while let Some(Ok(chunk)) = logs.next().await {
             if client.write_all(&chunk).await.is_err() {
@@ -45,13 +51,16 @@ pub(crate) async fn run(mut client: Stream, attached: Attached, input: Input) ->
         }
     }
     let Some(process) = attached.stream else { return End::Closed };
-    run_live(client, process, input).await
+    run_live(client, process, input, settled).await
 }
 
-async fn run_live(client: Stream, process: UnixStream, input: Input) -> End {
+async fn run_live(client: Stream, process: UnixStream, input: Input, settled: impl Future<Output = ()>) -> End {
     let (mut from_client, mut to_client) = client.into_split();
     let (from_process, to_process) = process.into_split();
     let end = copy_both(&mut from_client, &mut to_client, from_process, to_process, input).await;
+    if end == End::Closed {
+        settled.await;
+    }
     let _ = to_client.shutdown().await; // the client may be gone already
     tokio::spawn(linger(from_client, to_client));
     end

@@ -1,6 +1,7 @@
 //! Further processes in containers: `POST /containers/{id}/exec`, `/exec/…`
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use berth_api::exec::{CreateRequest, CreateResponse, Inspect, ProcessConfig, StartRequest};
 use berth_engine::{Class, ExecConfig, ExecStart};
@@ -15,6 +16,9 @@ use super::detach::DetachKeys;
 use super::error::Error;
 use super::server::Server;
 use super::stream::Stream;
+
+/// How long the end of a process may come after the end of its output, before the stream ends without it.
+const SETTLED_WITHIN: Duration = Duration::from_secs(2);
 
 /// `POST /containers/{id}/exec`
 pub(crate) async fn create(server: Arc<Server>, mut call: Call) -> Result<Answer, Error> {
@@ -83,7 +87,8 @@ pub(crate) async fn start(server: Arc<Server>, mut call: Call) -> Result<Answer,
         if exec.config.tty && exec.config.attach_stdin { DetachKeys::parse(keys).ok() } else { None };
     let input = Input { attached: exec.config.attach_stdin, closes: !exec.config.tty, detach_keys };
     Ok(Answer::hijack(content_type, move |client| async move {
-        attach::run(client, attached, input).await;
+        let settled = server.engine.exec_settled(&call.name, SETTLED_WITHIN);
+        attach::run(client, attached, input, settled).await;
     }))
 }
 

@@ -14,7 +14,7 @@ use rustix::fs::{AtFlags, FileType, Gid, Mode, Stat, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 
 use super::tree::{OPAQUE, is_whiteout};
-use super::{DIFF, LayerRecord, RootAttributes, from_latin1};
+use super::{DIFF, LayerRecord, from_latin1};
 use crate::dir;
 
 /// How the layers of an image lie on each other.
@@ -23,8 +23,6 @@ use crate::dir;
 pub(crate) struct Stack {
     /// The lowest layer that shows; those before it are hidden as a whole.
     pub(crate) first: usize,
-    /// Owner and permissions of the root.
-    pub(crate) root: Option<RootAttributes>,
     /// Whether a fixup directory was made.
     pub(crate) fixup: bool,
 }
@@ -60,10 +58,8 @@ pub(crate) fn stack(
         let record = LayerRecord::read(*layer)?;
         if record.opaque {
             stack.first = index;
-            stack.root = None;
             opened.clear();
         }
-        stack.root = record.root.or(stack.root);
         opened.push(Layer {
             diff: dir::open(*layer, DIFF)?,
             implicit: record.implicit.iter().map(|path| from_latin1(path)).collect(),

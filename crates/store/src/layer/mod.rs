@@ -102,9 +102,6 @@ pub(crate) struct LayerRecord {
     /// The bytes of its tar.
     pub(crate) tar_size: u64,
     pub(crate) entries: u64,
-    /// Owner and permissions of the root, if it has an entry.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) root: Option<RootAttributes>,
     /// Nothing of lower layers shows.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) opaque: bool,
@@ -117,14 +114,6 @@ pub(crate) struct LayerRecord {
     /// Paths of files that later entries of the same layer replaced, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) kept: Vec<String>,
-}
-
-/// Owner and permissions of a root directory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct RootAttributes {
-    pub(crate) mode: u32,
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
 }
 
 impl LayerRecord {

@@ -11,7 +11,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use super::recipe::RecipeWriter;
 use super::source::{CHUNK, Compression, Decoder, Hashed, channel, send_all};
 use super::tree::{self, LayerPath, Tree};
-use super::{LayerError, LayerRecord, Limits, META, RECIPE, RootAttributes, latin1};
+use super::{LayerError, LayerRecord, Limits, META, RECIPE, latin1};
 use crate::dir;
 use crate::tar::{Entry, Kind, Reader, TarError};
 
@@ -232,11 +232,12 @@ impl<R: Read> Unpacker<'_, R> {
     }
 
     fn directory(&mut self, path: LayerPath, entry: &Entry) -> Result<(), LayerError> {
+        if path.is_root() {
+            // Docker's root is 0755 and root's whatever an archive says: `tar -C "$(mktemp -d)" .` must not lock users out.
+            return Ok(());
+        }
         let dir = self.tree.directory(&path)?;
         tree::attributes(dir.as_fd(), entry, &path)?;
-        if path.is_root() {
-            self.record.root = Some(RootAttributes { mode: entry.mode, uid: entry.uid, gid: entry.gid });
-        }
         self.times.push((path.into_bytes(), entry.mtime));
         Ok(())
     }

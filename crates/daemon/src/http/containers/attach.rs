@@ -38,7 +38,7 @@ pub(crate) async fn attach(server: Arc<Server>, call: Call) -> Result<Answer, Er
     // Attached before the answer goes out: what the container writes from now on reaches the client.
     let attached = server.engine.container_attach(&id, options).await?;
     Ok(Answer::hijack(content_type, move |client| async move {
-        if attach::run(client, attached, input).await == End::Detached {
+        if attach::run(client, attached, input, std::future::ready(())).await == End::Detached {
             server.engine.container_detached(&id);
         }
     }))
