@@ -79,7 +79,7 @@ async fn start() {
         stage(|timings| timings.spawn_us),
         stage(|timings| timings.parse_us),
         stage(|timings| timings.prepare_us),
-        stage(|timings| timings.start_us),
+        stage(|timings| timings.run_us),
     );
 }
 

@@ -99,12 +99,10 @@ pub struct Timings {
     pub spawn_us: u32,
     /// Receiving and parsing the request.
     pub parse_us: u32,
-    /// Log, sockets and files of the shim.
+    /// Log and pipes.
     pub prepare_us: u32,
-    /// The runtime's `create`: namespaces, cgroup, root file system.
-    pub create_us: u32,
-    /// The runtime's `start`: until `execve` has succeeded.
-    pub start_us: u32,
+    /// The runtime: namespaces, cgroup, root file system, until `execve` has succeeded.
+    pub run_us: u32,
 }
 
 /// What the shim writes to `state.json` in its directory when it has lost its engine, so that the container can be found

@@ -118,6 +118,35 @@ async fn a_killed_shim_is_noticed_and_cleaned_up_after() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_shim_that_is_killed_during_the_start_leaves_nothing() {
+    let host = std::sync::Arc::new(Host::new());
+    let mut died = 0;
+    for round in 0..60_u64 {
+        let start = host.container("a", &["sleep", "1000"]);
+        let starting = tokio::spawn({
+            let host = std::sync::Arc::clone(&host);
+            async move { host.launcher.start(start).await }
+        });
+        eventually("the shim is there", || host.find_shim("a").is_some()).await;
+        let pid = host.find_shim("a").unwrap();
+        tokio::time::sleep(Duration::from_micros(round * round * 4)).await;
+        kill(pid);
+        match tokio::time::timeout(PATIENCE, starting).await.expect("ends in time").unwrap() {
+            Err(error) => {
+                assert!(matches!(error, berth_shim::client::StartError::Died { .. }), "{error}");
+                died += 1;
+            }
+            Ok((shim, mut started)) => {
+                assert_eq!(event(&mut started).await, Event::Gone);
+                clean_up(&host.shim_dir("a"), shim.cgroup_path()).await.unwrap();
+            }
+        }
+        host.gone("a").await;
+    }
+    assert!(died > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_state_file_that_names_another_process_kills_nobody() {
     let host = Host::new();
     let mut bystander = Command::new("/bin/busybox").args(["sleep", "1000"]).spawn().unwrap();

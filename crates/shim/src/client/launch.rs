@@ -13,7 +13,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::mount::OpenTreeFlags;
 
 use super::connection::{self, Connection};
-use super::{Attach, Shim, Start, StartError, Started};
+use super::{Attach, Shim, Start, StartError, Started, clean_up};
 use crate::frame::{FDS_MAX, Outgoing};
 use crate::protocol::{Answer, AttachRequest, Failure, LAST_WORDS, Request, StartRequest};
 use crate::time;
@@ -70,6 +70,7 @@ impl Launcher {
     /// See [`StartError`]; nothing of the container is left then.
     pub async fn start(&self, start: Start) -> Result<(Shim, Started), StartError> {
         let dir = start.dir.clone();
+        let cgroup = start.spec.linux.as_ref().map(|linux| linux.cgroups_path.clone()).unwrap_or_default();
         let (ours, theirs) = UnixStream::pair().map_err(StartError::Spawn)?;
         ours.set_nonblocking(true).map_err(StartError::Spawn)?;
         let (mut frames, id) = self.frames(start).map_err(StartError::Spawn)?;
@@ -94,7 +95,12 @@ impl Launcher {
                 Ok((shim, Started::new(&started, events)))
             }
             Some((_, Answer::Failed(failure))) => Err(StartError::from(failure)),
-            _ => Err(StartError::Died { detail: last_words(&dir) }),
+            _ => {
+                let detail = last_words(&dir);
+                // What cannot be ended now is in the way of the next start, which then says so.
+                let _ = clean_up(&dir, &cgroup).await;
+                Err(StartError::Died { detail })
+            }
         }
     }
 

@@ -76,6 +76,8 @@ fn settle() -> io::Result<OwnedFd> {
     supervisor::reset_signals();
     // Fails only for a leader of a process group, which we are not unless somebody tries us out by hand.
     let _ = rustix::process::setsid();
+    // We were executed by a descriptor, and its number would be our name.
+    let _ = rustix::thread::set_name(c"berth-shim");
     rustix::process::chdir("/")?;
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     Ok(signals)
@@ -126,7 +128,7 @@ fn start(order: &mut Order, mut timings: Timings) -> Result<Begun, Failure> {
         container.delete();
         return Err(other("cannot use the terminal", &error));
     }
-    timings.start_us = micros(prepared, time::monotonic_nanos());
+    timings.run_us = micros(prepared, time::monotonic_nanos());
     let state = State {
         id: request.id.clone(),
         pid: container.pid,

@@ -80,6 +80,13 @@ impl Container {
         }
     }
 
+    /// Nobody wants to know how it ended.
+    pub(super) fn forget_exit(&mut self) {
+        if self.unsynced.take().is_some() {
+            let _ = rustix::fs::unlink(&self.exit_file);
+        }
+    }
+
     /// What is left to do when the container is gone.
     pub(super) fn delete(&mut self) {
         match &self.maker {

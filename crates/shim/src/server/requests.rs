@@ -48,9 +48,16 @@ impl Server {
         let Some(link) = self.link.take() else { return };
         let acknowledged = link.acknowledged;
         link.close(&self.poller);
-        if !acknowledged && self.life == Life::Running {
-            self.life = Life::Unwanted;
-            self.container.kill();
+        match self.life {
+            Life::Running if !acknowledged => {
+                self.life = Life::Unwanted;
+                self.container.kill();
+            }
+            Life::Exited if !acknowledged => {
+                self.container.forget_exit();
+                self.life = Life::Over;
+            }
+            _ => {}
         }
         if matches!(self.life, Life::Running | Life::Exited) {
             let now = time::monotonic_nanos();

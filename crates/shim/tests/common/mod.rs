@@ -211,15 +211,16 @@ impl Host {
 
     /// Waits until that is so, and no shim is left that might still make something.
     pub(crate) async fn gone(&self, id: &str) {
-        eventually(&format!("{id} is gone"), || !self.has_shim(id) && self.is_gone(id)).await;
+        eventually(&format!("{id} is gone"), || self.find_shim(id).is_none() && self.is_gone(id)).await;
     }
 
-    /// Whether a process is the shim of a container.
-    fn has_shim(&self, id: &str) -> bool {
+    /// The process that is the shim of a container.
+    pub(crate) fn find_shim(&self, id: &str) -> Option<u32> {
         let command = format!("berth\0shim\0{}\0", self.id(id));
-        let mut lines =
-            fs::read_dir("/proc").unwrap().flatten().map(|entry| fs::read(entry.path().join("cmdline")));
-        lines.any(|line| line.is_ok_and(|line| line == command.as_bytes()))
+        let processes = fs::read_dir("/proc").unwrap().flatten();
+        let mut pids =
+            processes.filter_map(|entry| entry.file_name().to_str().and_then(|name| name.parse().ok()));
+        pids.find(|pid| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line == command.as_bytes()))
     }
 }
 
