@@ -1,6 +1,7 @@
 //! What can be asked of the engine: each request in one place, the work in the modules of its noun.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use berth_oci::container::EndpointSettings;
 use futures_util::future::join_all;
@@ -202,6 +203,11 @@ impl Engine {
     /// Starts it.
     pub async fn exec_start(&self, exec: &str, start: ExecStart) -> Result<ExecStarted> {
         self.inner.exec_start(exec, start).await
+    }
+
+    /// Waits until its end is known, and no longer than `limit`: a process may close its output and go on.
+    pub async fn exec_settled(&self, exec: &str, limit: Duration) {
+        let _ = tokio::time::timeout(limit, self.inner.execs.ended(exec)).await;
     }
 
     /// What is known of it.

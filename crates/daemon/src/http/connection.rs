@@ -265,10 +265,10 @@ async fn serve_request(server: &Arc<Server>, mut request: Request<Incoming>) -> 
     let wants_upgrade = parts.headers.contains_key(header::UPGRADE);
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
     let is_head = parts.method == Method::HEAD;
-    let (body, mut returned) = Returned::new(body);
+    let (body, returned) = Returned::new(body);
     let (answer, common) =
         router::answer(server, &parts.method, &target, parts.headers, RequestBody::Incoming(body)).await;
-    drain(&mut returned).await;
+    tokio::spawn(drain(returned));
     let mut response = match answer {
         Answer::Response(response) => response,
         Answer::Hijack(hijack) if wants_upgrade => upgraded(hijack, on_upgrade),
