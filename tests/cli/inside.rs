@@ -61,3 +61,16 @@ fn apt_get_install_through_the_nat() {
     let outcome = engine.run(Client::Docker, &["run", "--rm", "debian", "sh", "-c", script]);
     assert!(outcome.ok().ends_with("Hello, world!"), "{outcome:?}");
 }
+
+#[test]
+fn a_working_directory_is_made_for_the_first_process_only() {
+    let engine = Engine::with_images(&["busybox"]);
+    engine.berth("run -d --name box -w /made busybox sleep 60").ok();
+    for client in CLIENTS {
+        let exec = |args: &[&str]| engine.run(client, &[&["exec"], args].concat());
+        assert_eq!(exec(&["box", "pwd"]).ok(), "/made");
+        let refused = exec(&["-w", "/missing", "box", "pwd"]);
+        assert_eq!(refused.code, 126, "{refused:?}");
+        assert!(refused.stdout.contains("chdir to cwd (\"/missing\")"), "{refused:?}");
+    }
+}

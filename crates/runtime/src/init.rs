@@ -108,6 +108,7 @@ impl Init<'_> {
         let listener_message =
             self.listener.as_ref().map(|listener| listener.prepare(self.proc.as_fd())).transpose()?;
         let around = Surroundings { proc: self.proc.as_fd(), root: RootDir(root.as_fd()) };
+        self.process.make_cwd(around.root)?;
         let settled = self.process.settle(around)?;
         self.channel.send(&Message::Ready).map_err(|errno| init("tell the caller", errno))?;
         Ok((settled, listener_message))

@@ -100,14 +100,20 @@ impl<'a> ProcessPlan<'a> {
         }
     }
 
-    /// Goes to the working directory, inside the root, and makes it where it is missing. A directory that even root
-    /// may not enter is given back, for the user to try.
+    /// Makes the working directory where it is missing. Only the first process of a container gets that.
+    pub(crate) fn make_cwd(&self, root: RootDir<'_>) -> Result<(), Error> {
+        match root.open(&self.process.cwd, OFlags::PATH | OFlags::DIRECTORY) {
+            Err(Errno::NOENT) => {
+                root.make_dir(&self.process.cwd).map_err(|errno| self.cwd_failed(errno)).map(drop)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Goes to the working directory, inside the root. A directory that even root may not enter is given back, for
+    /// the user to try.
     pub(super) fn enter_cwd(&self, root: RootDir<'_>) -> Result<Option<OwnedFd>, Error> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY;
-        let cwd = match root.open(&self.process.cwd, flags) {
-            Err(Errno::NOENT) => root.make_dir(&self.process.cwd),
-            result => result,
-        };
+        let cwd = root.open(&self.process.cwd, OFlags::PATH | OFlags::DIRECTORY);
         let cwd = cwd.map_err(|errno| self.cwd_failed(errno))?;
         match rustix::process::fchdir(&cwd) {
             Ok(()) => Ok(None),
