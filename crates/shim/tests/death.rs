@@ -18,7 +18,10 @@ async fn take_up(host: &Host, id: &str) -> (Shim, Started) {
     let found = tokio::time::timeout(PATIENCE, reconnect(&host.shim_dir(id), &host.exit_file(id))).await;
     match found.expect("answers in time").unwrap() {
         Found::Running(shim, started) => (shim, started),
-        other => panic!("found {other:?}"),
+        other => panic!(
+            "{id}: found {other:?}, the directory has {:?}",
+            fs::read_dir(host.shim_dir(id)).map(|all| all.count())
+        ),
     }
 }
 

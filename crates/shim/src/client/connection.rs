@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::Child;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::io::Interest;
@@ -35,6 +35,7 @@ pub(super) struct Connection {
 pub(super) struct Handle {
     outgoing: mpsc::UnboundedSender<Outgoing>,
     shared: Arc<Shared>,
+    socket: Weak<UnixStream>,
 }
 
 #[derive(Debug)]
@@ -52,7 +53,7 @@ struct Waiting {
 }
 
 struct Task {
-    socket: UnixStream,
+    socket: Arc<UnixStream>,
     outgoing: mpsc::UnboundedReceiver<Outgoing>,
     shared: Arc<Shared>,
     events: mpsc::UnboundedSender<Event>,
@@ -69,6 +70,8 @@ pub(super) fn open(socket: UnixStream, child: Option<Child>) -> Connection {
         waiting: Mutex::default(),
         exit: watch::Sender::new(None),
     });
+    let socket = Arc::new(socket);
+    let weak = Arc::downgrade(&socket);
     let task = Task { socket, outgoing: requests, shared: Arc::clone(&shared), events: told, answers: first };
     tokio::spawn(async move {
         task.run().await;
@@ -76,7 +79,7 @@ pub(super) fn open(socket: UnixStream, child: Option<Child>) -> Connection {
             reap(child).await;
         }
     });
-    Connection { handle: Handle { outgoing, shared }, events, answers }
+    Connection { handle: Handle { outgoing, shared, socket: weak }, events, answers }
 }
 
 impl Handle {
@@ -86,10 +89,14 @@ impl Handle {
         let _ = self.outgoing.send(frame);
     }
 
-    /// Sends a request that has no answer.
-    pub(super) fn notify(&self, request: &Request) {
-        if let Ok(frame) = Outgoing::new(0, request, Vec::new()) {
-            self.send(frame);
+    /// Tells the shim that its container is wanted. It is on its way when this returns, past the task, so that a container
+    /// which the caller knows of is not lost even if the engine is killed in the next instant. Nothing else is being sent
+    /// yet, and so few bytes always fit.
+    pub(super) fn acknowledge(&self) -> io::Result<()> {
+        let mut frame = Outgoing::new(0, &Request::Acknowledge, Vec::new())?;
+        match self.socket.upgrade() {
+            Some(socket) => frame.send(socket.as_fd()),
+            None => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 

@@ -90,7 +90,8 @@ impl Launcher {
         }
         match answers.recv().await {
             Some((_, Answer::Started(started))) => {
-                handle.notify(&Request::Acknowledge);
+                // A shim that is gone by now is told as an event.
+                let _ = handle.acknowledge();
                 let shim = Shim::new(handle, &started);
                 Ok((shim, Started::new(&started, events)))
             }
