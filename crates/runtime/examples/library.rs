@@ -1,6 +1,7 @@
 //! The runtime as a library: runs the bundle in the working directory, with the mounts of `rootfs.json` as its root
 //! file system, executes `$EXEC` in it if that is set, and ends as the container ends.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use berth_oci::Mount;
@@ -56,7 +57,7 @@ fn begin() -> Result<u8, Failure> {
             profile: &running.profile,
         };
         let executed = exec(&target, &process, &Stdio::Inherit, &[])?;
-        println!("exec ended with {}", wait(&executed.pidfd)?);
+        writeln!(std::io::stdout(), "exec ended with {}", wait(&executed.pidfd)?)?;
     }
     let code = wait(&running.pidfd)?;
     if let Some(cgroup) = &running.cgroup {

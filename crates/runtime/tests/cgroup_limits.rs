@@ -260,10 +260,3 @@ fn unified_settings_are_for_version_2() {
         assert!(group.0.update(&LinuxResources { unified, ..LinuxResources::default() }).is_err(), "{name}");
     }
 }
-
-#[test]
-fn what_the_host_can_do_is_told() {
-    let support = hierarchies().support();
-    assert!(support.memory && support.pids && support.cpu_quota && support.cpuset && support.devices);
-    assert!(!support.cpus.is_empty() && !support.mems.is_empty());
-}

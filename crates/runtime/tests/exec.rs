@@ -1,5 +1,7 @@
 //! Processes that are executed in a running container, and terminals.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
+
 mod common;
 
 use std::io::{Read, Write};

@@ -1,5 +1,7 @@
 //! What a process finds itself in: namespaces, identity, capabilities, limits, devices, kernel parameters.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
+
 mod common;
 
 use std::process::Command;
@@ -243,7 +245,13 @@ fn capabilities_are_exactly_those_asked_for() {
     // What the caller lacks itself (CAP_SYS_RESOURCE here) is left out, and is no reason to fail.
     let own = std::fs::read_to_string("/proc/self/status").unwrap();
     let own = own.lines().find_map(|line| line.strip_prefix("CapEff:\t")).unwrap().to_owned();
-    check("sed -n 's/CapEff:.//p' /proc/self/status", |bundle| drop(bundle.privileged()), &own);
+    check(
+        "sed -n 's/CapEff:.//p' /proc/self/status",
+        |bundle| {
+            bundle.privileged();
+        },
+        &own,
+    );
 }
 
 #[test]
@@ -391,7 +399,13 @@ fn cgroups_are_seen_read_only() {
     let script = "ls /sys/fs/cgroup | grep -c -x -e memory -e memory.current; \
                   mkdir /sys/fs/cgroup/x /sys/fs/cgroup/memory/x 2>/dev/null || echo read-only";
     check(script, |_| (), "1\nread-only");
-    check(script, |bundle| drop(bundle.namespace("cgroup", Some(""))), "1\nread-only");
+    check(
+        script,
+        |bundle| {
+            bundle.namespace("cgroup", Some(""));
+        },
+        "1\nread-only",
+    );
 }
 
 #[test]
@@ -400,9 +414,24 @@ fn configurations_that_cannot_be_are_refused() {
     refused(|bundle| bundle.spec["root"] = json!(null), "root is missing");
     refused(|bundle| bundle.spec["root"]["path"] = json!("nowhere"), "no such file or directory");
     refused(|bundle| bundle.spec["linux"]["rootfsPropagation"] = json!("sideways"), "rootfsPropagation");
-    refused(|bundle| drop(bundle.namespace("uts", None)), "without a private UTS namespace");
-    refused(|bundle| drop(bundle.namespace("mount", None)), "MNT namespace");
-    refused(|bundle| drop(bundle.namespace("user", Some(""))), "needs uidMappings");
+    refused(
+        |bundle| {
+            bundle.namespace("uts", None);
+        },
+        "without a private UTS namespace",
+    );
+    refused(
+        |bundle| {
+            bundle.namespace("mount", None);
+        },
+        "MNT namespace",
+    );
+    refused(
+        |bundle| {
+            bundle.namespace("user", Some(""));
+        },
+        "needs uidMappings",
+    );
     refused(|bundle| bundle.spec["linux"]["intelRdt"] = json!({}), "intelRdt is not supported");
     let bundle = Bundle::new("true");
     std::fs::write(bundle.path.join("config.json"), "{").unwrap();

@@ -1,5 +1,7 @@
 //! Older kernels: what the newer calls do is done by the classic ones, or refused with a reason.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
+
 mod common;
 
 use common::{Bundle, Said, program};

@@ -1,5 +1,7 @@
 //! The life of a container by the command line: create, start, state, kill, delete; what fails, and what is left.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
+
 mod common;
 
 use std::process::Stdio;

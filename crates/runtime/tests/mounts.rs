@@ -1,5 +1,7 @@
 //! Mounts: options, propagation, id mapping, copy-up, overlays of many layers, and what older kernels are left with.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
+
 mod common;
 
 use std::path::Path;
@@ -33,7 +35,13 @@ fn options_of_file_systems_and_bind_mounts() {
         ("bind", "/tmp", &["rro", "rnosuid"], "ro,nosuid,relatime"),
     ];
     for (kind, source, options, expected) in cases {
-        check(&options_of("/mnt/x"), |bundle| drop(bundle.mount(kind, source, "/mnt/x", options)), expected);
+        check(
+            &options_of("/mnt/x"),
+            |bundle| {
+                bundle.mount(kind, source, "/mnt/x", options);
+            },
+            expected,
+        );
     }
 }
 
@@ -187,6 +195,19 @@ fn a_read_only_tmpfs_still_takes_mount_points() {
         "ls /run/deep; touch /run/x 2>&1 | grep -o Read-only; touch /dev/x 2>&1 | grep -o Read-only; ls /dev/null",
         set,
         "in\nRead-only\nRead-only\n/dev/null",
+    );
+}
+
+#[test]
+fn mount_points_are_made_among_the_cgroups() {
+    // As Podman does for systemd inside.
+    let script = "ls -d /sys/fs/cgroup/systemd; touch /sys/fs/cgroup/x 2>&1 | grep -o Read-only";
+    check(
+        script,
+        |bundle| {
+            bundle.mount("bind", "/tmp", "/sys/fs/cgroup/systemd", &["bind", "ro"]);
+        },
+        "/sys/fs/cgroup/systemd\nRead-only",
     );
 }
 

@@ -1,5 +1,7 @@
 //! What went wrong in other runtimes, each as a test named after its lesson.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
+
 mod common;
 
 use std::os::unix::fs::symlink;

@@ -184,7 +184,7 @@ impl<'a> Request<'a> {
             bundle: self.bundle.clone(),
             rootfs,
             created: jiff::Timestamp::now().to_string(),
-            owner: String::new(),
+            owner: owner(),
             cgroup: String::new(),
             no_new_keyring: self.options.no_new_keyring,
             config,
@@ -274,5 +274,13 @@ fn open_gate(container: &Container) -> Result<(), Failure> {
     match error_from_bytes(&said) {
         Some(error) => Err(error.into()),
         None => Ok(()),
+    }
+}
+
+/// The user who runs the command; `list` shows it.
+fn owner() -> String {
+    match rustix::process::getuid().as_raw() {
+        0 => "root".to_owned(),
+        uid => uid.to_string(),
     }
 }

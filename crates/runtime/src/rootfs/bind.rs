@@ -44,7 +44,8 @@ pub(crate) fn can_change_detached() -> bool {
     const NO: u8 = 2;
     static ANSWER: AtomicU8 = AtomicU8::new(UNKNOWN);
     if ANSWER.load(Ordering::Relaxed) == UNKNOWN {
-        let missing = mount_setattr(rustix::stdio::stdin(), false, Attributes::default()) == Err(Errno::NOSYS);
+        let missing =
+            mount_setattr(rustix::stdio::stdin(), false, Attributes::default()) == Err(Errno::NOSYS);
         ANSWER.store(if missing { NO } else { YES }, Ordering::Relaxed);
     }
     ANSWER.load(Ordering::Relaxed) == YES

@@ -12,27 +12,27 @@ use super::{Failed, attach, bind, change, share};
 use crate::cgroup::{Hierarchies, Version};
 use crate::options::{Bind, MountOptions};
 use crate::path::RootDir;
-use berth_sys::mount::Attributes;
+use berth_sys::mount::{Attributes, MOUNT_ATTR_RDONLY};
 
-/// Mounts what the container may see of its cgroups.
+/// Mounts what the container may see of its cgroups. The answer is the mount that is still to become read-only.
 pub(super) fn mount(
     root: RootDir<'_>,
     plan: &MountPlan<'_>,
     location: Option<(&Hierarchies, &str)>,
     label: &str,
-) -> Result<(), Failed> {
+) -> Result<Option<OwnedFd>, Failed> {
     let target = root.make_dir(plan.mount.destination.as_str())?;
     let Some((hierarchies, path)) = location else {
         return Err(Failed::Refused("no cgroup file system is mounted on the host".to_owned()));
     };
-    let mount = if hierarchies.version() == Version::V2 || plan.mount.kind == "cgroup2" {
-        mount_unified(plan, &target, hierarchies, path)?
-    } else {
-        let base = mount_base(root, plan, &target, label)?;
-        mount_v1(plan, base, hierarchies, path)?
-    };
-    share(&mount, &plan.options)?;
-    Ok(())
+    if hierarchies.version() == Version::V2 || plan.mount.kind == "cgroup2" {
+        share(&mount_unified(plan, &target, hierarchies, path)?, &plan.options)?;
+        return Ok(None);
+    }
+    let base = mount_base(root, plan, &target, label)?;
+    let base = mount_v1(plan, base, hierarchies, path)?;
+    share(&base, &plan.options)?;
+    Ok((plan.options.attributes.set & MOUNT_ATTR_RDONLY != 0).then_some(base))
 }
 
 /// Version 2: the tree as the container's cgroup namespace shows it.
@@ -81,8 +81,12 @@ fn mount_v1(
             Err(errno) => return Err(errno.into()),
         }
     }
-    // All of it at once, where the kernel can.
+    // All of it at once, where the kernel can. The directory itself stays open for further mount points until the
+    // end, when the caller makes it read-only.
     set(&base, plan, bind::can_change_detached())?;
+    if plan.options.attributes.set & MOUNT_ATTR_RDONLY != 0 {
+        change(&base, false, Attributes { clear: MOUNT_ATTR_RDONLY, ..Attributes::default() })?;
+    }
     Ok(base)
 }
 

@@ -152,7 +152,9 @@ impl RootPlan<'_> {
             What::Remount => remount(root, plan),
             What::Cgroup => {
                 cgroup.join()?;
-                cgroup::mount(root, plan, cgroup.location(), self.label)
+                let base = cgroup::mount(root, plan, cgroup.location(), self.label)?;
+                built.read_only.extend(base);
+                Ok(())
             }
             What::Bind(_) => {
                 let source = source.ok_or(Errno::INVAL)?;

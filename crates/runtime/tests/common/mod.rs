@@ -1,6 +1,7 @@
 //! Bundles with a busybox in them, and the runtime's command line to run them with.
 
 #![allow(dead_code, reason = "each test uses what it needs")]
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -98,7 +99,13 @@ impl Bundle {
     }
 
     /// Adds a mount.
-    pub(crate) fn mount(&mut self, kind: &str, source: &str, destination: &str, options: &[&str]) -> &mut Bundle {
+    pub(crate) fn mount(
+        &mut self,
+        kind: &str,
+        source: &str,
+        destination: &str,
+        options: &[&str],
+    ) -> &mut Bundle {
         let mount = json!({"type": kind, "source": source, "destination": destination, "options": options});
         self.spec["mounts"].as_array_mut().unwrap().push(mount);
         self
