@@ -1,12 +1,12 @@
 //! Thin safe wrappers of the Linux system calls that rustix lacks.
 
 pub mod bpf;
-pub mod seccomp;
-#[allow(unsafe_code)]
-pub mod net;
-#[allow(unsafe_code)]
-pub mod supervisor;
 pub mod clone;
 pub mod link;
 pub mod mount;
+#[allow(unsafe_code)]
+pub mod net;
 pub mod process;
+pub mod seccomp;
+#[allow(unsafe_code)]
+pub mod supervisor;

@@ -26,7 +26,6 @@ mod hierarchy;
 mod kill;
 mod oom;
 mod stats;
-mod support;
 mod v1;
 mod v2;
 
@@ -35,4 +34,3 @@ pub use group::Cgroup;
 pub use hierarchy::{Controller, Hierarchies, Version};
 pub use oom::OomWatch;
 pub use stats::{Blkio, BlkioEntry, Cpu, Hugetlb, Memory, MemoryCounter, Pids, Rdma, Stats, Throttling};
-pub use support::Support;
