@@ -35,8 +35,22 @@ pub(crate) fn open_or_make(path: &Path, mode: u32) -> io::Result<OwnedFd> {
 pub(crate) fn make(parent: impl AsFd, name: &str, mode: u32) -> io::Result<()> {
     let parent = parent.as_fd();
     rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(mode))?;
-    rustix::fs::chmodat(parent, name, Mode::from_raw_mode(mode), AtFlags::empty())?;
+    if mode & umask() != 0 {
+        rustix::fs::chmodat(parent, name, Mode::from_raw_mode(mode), AtFlags::empty())?;
+    }
     Ok(())
+}
+
+/// The bits that the kernel takes off the mode of what this process makes. Nobody changes them once the store is
+/// open; if they cannot be found out, all of them may be.
+fn umask() -> u32 {
+    static UMASK: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
+    *UMASK.get_or_init(|| {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+        // What is not among the permissions is never kept by `mkdir`.
+        line.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok()).unwrap_or(0o777) | 0o7000
+    })
 }
 
 /// Opens a directory below another; no component may be a link or another mount.

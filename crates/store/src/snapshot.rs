@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use berth_oci::{Digest, Mount};
-use rustix::fs::{AtFlags, FileType, Mode};
+use rustix::fs::{AtFlags, FileType};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
@@ -149,10 +149,8 @@ impl Snapshots {
         let fail = |error: std::io::Error| Error::io(format!("make snapshot {key}"))(error);
         let parent = &self.shared.dirs.snapshots;
         dir::make(parent, key, dir::PRIVATE).map_err(fail)?;
-        let snapshot = dir::open(parent, key).map_err(fail)?;
-        dir::make(&snapshot, UPPER, 0o755).map_err(fail)?;
-        rustix::fs::mkdirat(&snapshot, WORK, Mode::from_raw_mode(0o700))
-            .map_err(|error| fail(error.into()))?;
+        dir::make(parent, &format!("{key}/{UPPER}"), 0o755).map_err(fail)?;
+        dir::make(parent, &format!("{key}/{WORK}"), 0o700).map_err(fail)?;
         // Not waited for: the container's own record is written after this one, and is not durable without it.
         drop(self.shared.database.put(key, &SnapshotRecord { image: image.clone() })?);
         Ok(mounts)

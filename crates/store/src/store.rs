@@ -68,7 +68,7 @@ impl Store {
     /// Errors: another process holds it; the database is damaged; the system refused.
     pub fn open(options: &Options) -> Result<Self, Error> {
         let root = &options.root;
-        open_dir(root)?;
+        let root_dir = open_dir(root)?;
         let path = root.canonicalize().map_err(Error::at("resolve", root))?;
         if path.to_str().is_none() {
             return Err(Error::Invalid(format!("data directory {} is not valid UTF-8", path.display())));
@@ -86,6 +86,8 @@ impl Store {
             snapshots: open_dir(&path.join("snapshots"))?,
             ingest: open_dir(&path.join("ingest"))?,
         };
+        // The directories themselves must not go away with the power either.
+        dir::sync(&root_dir).map_err(Error::at("sync directory", &path))?;
         let trash_dir = open_dir(&path.join("trash"))?;
         let trash = Trash::start(trash_dir).map_err(Error::io("start the trash thread"))?;
         let shared = Arc::new(Shared {

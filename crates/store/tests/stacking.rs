@@ -184,13 +184,13 @@ fn a_whiteout_of_the_whole_root_drops_what_is_below() {
 }
 
 #[test]
-fn the_root_of_a_snapshot_has_the_attributes_of_the_image() {
+fn the_root_of_a_snapshot_is_everyones_to_enter_whatever_the_layers_say() {
     let fixture = Fixture::new();
     let (base, upper) = (base(), tar_of("f", b"1"));
     let id = fixture.add("x", &[&base, &upper]).unwrap();
     fixture.store.snapshots().prepare("c1", &id).unwrap();
     let stat = fixture.store.snapshots().upper("c1").unwrap().metadata().unwrap();
-    assert_eq!(stat.mode() & 0o7777, 0o555);
+    assert_eq!(stat.mode() & 0o7777, 0o755);
 }
 
 #[test]

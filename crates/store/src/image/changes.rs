@@ -70,7 +70,7 @@ impl Images {
         for listed in self.list(true) {
             let is_dangling = listed.tags.is_empty() && listed.digests.is_empty();
             let is_wanted = if all { !users(&listed.image.id).is_empty() } else { !is_dangling };
-            if is_wanted || listed.children > 0 || keep(&listed) {
+            if is_wanted || removal.index().children(&listed.image.id) > 0 || keep(&listed) {
                 continue;
             }
             let id = listed.image.id.clone();

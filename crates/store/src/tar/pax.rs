@@ -230,7 +230,7 @@ mod tests {
     fn records_are_taken_apart() {
         let data = b"17 path=some/name\n";
         assert!(Extended::parse(data).is_err(), "the length does not fit");
-        let data = b"18 path=some/name\n11 uid=100\n23 SCHILY.xattr.user.a=\0\n";
+        let data = b"18 path=some/name\n11 uid=100\n25 SCHILY.xattr.user.a=\0\n";
         let extended = Extended::parse(data).unwrap();
         assert_eq!(extended.path.unwrap(), b"some/name");
         assert_eq!(extended.uid, Some(100));
