@@ -48,6 +48,10 @@ pub(crate) struct Context {
     client: OnceCell<Client>,
 }
 
+/// The newest version of the API that we speak: that of the Docker command line whose output ours is compared with.
+/// Scripts that read `inspect` and `events` find the fields that they know.
+pub(crate) const API: Version = Version::new(50);
+
 /// Where the engine listens if nobody says otherwise.
 pub(crate) const DEFAULT_HOST: &str = "unix:///run/berth.sock";
 
@@ -89,7 +93,7 @@ impl Context {
         let host = self.host()?;
         let version = std::env::var("DOCKER_API_VERSION").ok().filter(|text| !text.is_empty());
         let version = version.and_then(|text| Version::parse(text.trim_start_matches('v')));
-        Ok(Client::new(host, version))
+        Ok(Client::new(host, version).up_to(API))
     }
 
     /// The host that the user means.

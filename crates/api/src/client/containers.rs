@@ -94,8 +94,12 @@ impl WaitCondition {
     }
 }
 
-fn path(name: &str, rest: &str) -> String {
-    format!("/containers/{}{rest}", segment(name))
+/// The path of a container. Without its name it would be that of all containers.
+pub(super) fn path(name: &str, rest: &str) -> Result<String, Error> {
+    match name.trim() {
+        "" => Err(Error::EmptyName),
+        name => Ok(format!("/containers/{}{rest}", segment(name))),
+    }
 }
 
 impl Client {
@@ -125,25 +129,25 @@ impl Client {
 
     /// Everything about a container.
     pub async fn container_inspect(&self, name: &str) -> Result<Inspect, Error> {
-        self.get(&path(name, "/json"), &Query::new()).await
+        self.get(&path(name, "/json")?, &Query::new()).await
     }
 
     /// The same as the engine wrote it.
     pub async fn container_inspect_raw(&self, name: &str, size: bool) -> Result<Vec<u8>, Error> {
         let query = Query::new().with_flag("size", size);
-        let (_, bytes) = self.bytes(Method::GET, &path(name, "/json"), &query, NOTHING).await?;
+        let (_, bytes) = self.bytes(Method::GET, &path(name, "/json")?, &query, NOTHING).await?;
         Ok(bytes.to_vec())
     }
 
     /// Starts a container.
     pub async fn container_start(&self, name: &str) -> Result<(), Error> {
-        self.act(&path(name, "/start"), &Query::new()).await
+        self.act(&path(name, "/start")?, &Query::new()).await
     }
 
     /// Stops a container: the signal, then after `timeout` seconds the end.
     pub async fn container_stop(&self, name: &str, signal: &str, timeout: Option<i64>) -> Result<(), Error> {
         let query = Query::new().with_text("signal", signal).with_some("t", timeout);
-        self.act(&path(name, "/stop"), &query).await
+        self.act(&path(name, "/stop")?, &query).await
     }
 
     /// Stops and starts a container.
@@ -154,32 +158,32 @@ impl Client {
         timeout: Option<i64>,
     ) -> Result<(), Error> {
         let query = Query::new().with_text("signal", signal).with_some("t", timeout);
-        self.act(&path(name, "/restart"), &query).await
+        self.act(&path(name, "/restart")?, &query).await
     }
 
     /// Sends a signal to a container's first process.
     pub async fn container_kill(&self, name: &str, signal: &str) -> Result<(), Error> {
-        self.act(&path(name, "/kill"), &Query::new().with_text("signal", signal)).await
+        self.act(&path(name, "/kill")?, &Query::new().with_text("signal", signal)).await
     }
 
     /// Stops a container's processes where they are.
     pub async fn container_pause(&self, name: &str) -> Result<(), Error> {
-        self.act(&path(name, "/pause"), &Query::new()).await
+        self.act(&path(name, "/pause")?, &Query::new()).await
     }
 
     /// Lets them go on.
     pub async fn container_unpause(&self, name: &str) -> Result<(), Error> {
-        self.act(&path(name, "/unpause"), &Query::new()).await
+        self.act(&path(name, "/unpause")?, &Query::new()).await
     }
 
     /// Gives a container another name.
     pub async fn container_rename(&self, name: &str, new_name: &str) -> Result<(), Error> {
-        self.act(&path(name, "/rename"), &Query::new().with("name", new_name)).await
+        self.act(&path(name, "/rename")?, &Query::new().with("name", new_name)).await
     }
 
     /// Sets the size of a container's terminal.
     pub async fn container_resize(&self, name: &str, height: u16, width: u16) -> Result<(), Error> {
-        self.act(&path(name, "/resize"), &Query::new().with("h", height).with("w", width)).await
+        self.act(&path(name, "/resize")?, &Query::new().with("h", height).with("w", width)).await
     }
 
     /// Removes a container.
@@ -188,7 +192,7 @@ impl Client {
             .with_flag("v", options.volumes)
             .with_flag("link", options.link)
             .with_flag("force", options.force);
-        self.bytes(Method::DELETE, &path(name, ""), &query, NOTHING).await.map(|_| ())
+        self.bytes(Method::DELETE, &path(name, "")?, &query, NOTHING).await.map(|_| ())
     }
 
     /// Removes containers that do not run.
@@ -205,7 +209,7 @@ impl Client {
         condition: WaitCondition,
     ) -> Result<JsonStream<WaitResponse>, Error> {
         let query = Query::new().with_text("condition", condition.as_str());
-        Ok(JsonStream::new(self.stream(Method::POST, &path(name, "/wait"), &query, NOTHING).await?))
+        Ok(JsonStream::new(self.stream(Method::POST, &path(name, "/wait")?, &query, NOTHING).await?))
     }
 
     /// Connects to a container's input and output.
@@ -217,7 +221,7 @@ impl Client {
             .with_flag("stdin", options.stdin)
             .with_flag("stdout", options.stdout)
             .with_flag("stream", options.stream);
-        self.hijack(&path(name, "/attach"), &query, NOTHING).await
+        self.hijack(&path(name, "/attach")?, &query, NOTHING).await
     }
 
     /// What a container wrote.
@@ -231,24 +235,24 @@ impl Client {
             .with_flag("details", options.details)
             .with_flag("follow", options.follow)
             .with_text("tail", &options.tail);
-        self.stream(Method::GET, &path(name, "/logs"), &query, NOTHING).await
+        self.stream(Method::GET, &path(name, "/logs")?, &query, NOTHING).await
     }
 
     /// A container's processes.
     pub async fn container_top(&self, name: &str, ps_arguments: &str) -> Result<TopResponse, Error> {
-        self.get(&path(name, "/top"), &Query::new().with_text("ps_args", ps_arguments)).await
+        self.get(&path(name, "/top")?, &Query::new().with_text("ps_args", ps_arguments)).await
     }
 
     /// What a container uses, once: without `one_shot` after a second, so that there is a rate.
     pub async fn container_stats_once(&self, name: &str, one_shot: bool) -> Result<Stats, Error> {
         let query = Query::new().with("stream", "0").with_flag("one-shot", one_shot);
-        self.get(&path(name, "/stats"), &query).await
+        self.get(&path(name, "/stats")?, &query).await
     }
 
     /// What a container uses, every second.
     pub async fn container_stats(&self, name: &str) -> Result<JsonStream<Stats>, Error> {
         let query = Query::new().with("stream", "1");
-        Ok(JsonStream::new(self.stream(Method::GET, &path(name, "/stats"), &query, NOTHING).await?))
+        Ok(JsonStream::new(self.stream(Method::GET, &path(name, "/stats")?, &query, NOTHING).await?))
     }
 
     /// Changes a container's limits.
@@ -257,12 +261,12 @@ impl Client {
         name: &str,
         request: &UpdateRequest,
     ) -> Result<UpdateResponse, Error> {
-        self.post(&path(name, "/update"), &Query::new(), Some(request)).await
+        self.post(&path(name, "/update")?, &Query::new(), Some(request)).await
     }
 
     /// What a container changed in its image's file system.
     pub async fn container_changes(&self, name: &str) -> Result<Vec<FilesystemChange>, Error> {
-        self.get(&path(name, "/changes"), &Query::new()).await
+        self.get(&path(name, "/changes")?, &Query::new()).await
     }
 
     /// `POST` whose answer has nothing to say.

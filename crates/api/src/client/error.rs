@@ -36,6 +36,9 @@ pub enum Error {
     /// The engine's JSON was not what its API says.
     #[error("{0}")]
     Json(String),
+    /// A thing without a name was asked for.
+    #[error("invalid container name or ID: value is empty")]
+    EmptyName,
     /// The request could not be expressed in HTTP (a header or path with forbidden bytes).
     #[error("invalid request: {0}")]
     Request(String),

@@ -1,5 +1,6 @@
 //! `/containers/{id}/exec` and `/exec/…`
 
+use super::containers::path;
 use super::query::segment;
 use super::{Client, Error, Hijacked, Query};
 use crate::exec::{CreateRequest, CreateResponse, Inspect, StartRequest};
@@ -14,7 +15,7 @@ impl Client {
         container: &str,
         request: &CreateRequest,
     ) -> Result<CreateResponse, Error> {
-        self.post(&format!("/containers/{}/exec", segment(container)), &Query::new(), Some(request)).await
+        self.post(&path(container, "/exec")?, &Query::new(), Some(request)).await
     }
 
     /// Starts it without connecting to it.

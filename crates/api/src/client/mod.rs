@@ -69,6 +69,17 @@ impl Client {
         Self { host, state: Mutex::new(state) }
     }
 
+    /// Speaks this version or an older one: answers have the shape that its users expect.
+    #[must_use]
+    pub fn up_to(self, version: Version) -> Self {
+        let mut state = self.lock();
+        if !state.settled {
+            state.version = state.version.min(version);
+        }
+        drop(state);
+        self
+    }
+
     /// Where the engine is.
     pub fn host(&self) -> &Host {
         &self.host

@@ -5,6 +5,7 @@ use berth_api::container::{PortBinding, PortMap};
 use crate::command::{Arity, Command, Invocation};
 use crate::context::Context;
 use crate::outcome::{Failure, Outcome};
+use crate::values::ports::PortRange;
 
 pub(crate) static COMMAND: Command<()> = Command {
     name: "port",
@@ -24,6 +25,7 @@ fn run(context: &Context, invocation: &Invocation<()>) -> Outcome {
         let ports = client.container_inspect(name).await?.network_settings.ports;
         match invocation.arguments.get(1) {
             Some(port) => {
+                check_port(port)?;
                 let lines = of_port(&ports, port).ok_or_else(|| {
                     Failure::new(format!("Error: No public port '{port}' published for {name}"))
                 })?;
@@ -33,6 +35,14 @@ fn run(context: &Context, invocation: &Invocation<()>) -> Outcome {
         }
         Ok(())
     })
+}
+
+/// Refuses what is no number of a port.
+fn check_port(port: &str) -> Result<(), Failure> {
+    let number = port.split('/').next().unwrap_or_default();
+    PortRange::parse(number)
+        .map(|_| ())
+        .map_err(|error| Failure::new(format!("Error: invalid port ({port}): {error}")))
 }
 
 /// The bindings of one port; `None` if there are none.

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use berth_api::system::VersionResponse;
 
 use crate::command::{Arity, Command, Invocation};
-use crate::context::Context;
+use crate::context::{API, Context};
 use crate::flags::Flag;
 use crate::format::template::{Missing, Template};
 use crate::format::value::{Field, Struct, Value};
@@ -61,8 +61,7 @@ fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
             Ok(server) => (Some(server), None),
             Err(failure) => (None, Some(failure)),
         };
-        let api =
-            server.as_ref().map_or_else(|| berth_api::Version::NEWEST.to_string(), |(_, api)| api.clone());
+        let api = server.as_ref().map_or_else(|| API.to_string(), |(_, api)| api.clone());
         match template {
             Some(template) => {
                 let mut text = String::new();
@@ -88,7 +87,7 @@ fn architecture() -> &'static str {
 }
 
 fn text(api: &str, server: Option<&VersionResponse>) -> String {
-    let newest = berth_api::Version::NEWEST.to_string();
+    let newest = API.to_string();
     let api = if api == newest { api.to_owned() } else { format!("{api} (downgraded from {newest})") };
     let mut text = format!(
         "Client:\n Version:           {VERSION}\n API version:       {api}\n OS/Arch:           linux/{}\n Context:           default\n",
@@ -143,11 +142,7 @@ fn value(api: &str, server: Option<VersionResponse>) -> Value {
         vec![
             field("Version", "Version", Value::text(VERSION)),
             field("APIVersion", "ApiVersion", Value::text(api)),
-            field(
-                "DefaultAPIVersion",
-                "DefaultAPIVersion",
-                Value::text(berth_api::Version::NEWEST.to_string()),
-            ),
+            field("DefaultAPIVersion", "DefaultAPIVersion", Value::text(API.to_string())),
             field("GitCommit", "GitCommit", Value::text("")),
             field("GoVersion", "GoVersion", Value::text("")),
             field("Os", "Os", Value::text("linux")),

@@ -1,8 +1,9 @@
 //! `-e`, `--env-file`, `-l`, `--label-file`: pairs from the command line and from files.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 
-use crate::outcome::open_text;
+use crate::outcome::{io_text, open_text};
 
 /// Checks one `-e` value and fills in the value of a variable that is only named.
 pub(crate) fn variable(value: &str) -> Result<String, String> {
@@ -52,9 +53,11 @@ pub(crate) enum Kind {
 }
 
 fn read(path: &str, kind: Kind, into: &mut Vec<String>) -> Result<(), String> {
-    let bytes = std::fs::read(path).map_err(|error| open_text(path, &error))?;
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
     let invalid = |reason: String| format!("invalid env file ({path}): {reason}");
+    let mut file = std::fs::File::open(path).map_err(|error| open_text(path, &error))?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(|error| invalid(format!("read {path}: {}", io_text(&error))))?;
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
     for (index, line) in bytes.split(|&byte| byte == b'\n').enumerate() {
         let line = std::str::from_utf8(line)
             .map_err(|_| invalid(format!("invalid utf8 bytes at line {}: {:?}", index + 1, line)))?;

@@ -41,7 +41,11 @@ fn has_source(spec: &str) -> Result<bool, String> {
         _ => {}
     }
     let wrong = |reason: &str| Err(format!("invalid spec: {spec}: {reason}"));
-    let sections: Vec<&str> = spec.split(':').collect();
+    let mut sections: Vec<&str> = spec.split(':').collect();
+    // One letter and a colon are taken for a drive of Windows, with what follows as its path.
+    if sections.len() > 1 && sections[0].len() == 1 && sections[0].as_bytes()[0].is_ascii_alphabetic() {
+        sections.remove(0);
+    }
     for (index, section) in sections.iter().enumerate() {
         if section.is_empty() {
             return wrong("empty section between colons");
@@ -120,6 +124,8 @@ mod tests {
         check("/a:/b:ro:x", "invalid spec: /a:/b:ro:x: too many colons");
         check("/a::ro", "invalid spec: /a::ro: empty section between colons");
         check("", "invalid empty volume spec");
+        check("a:/b", "anonymous a:/b");
+        check("a:/b:/c:ro", "a:/b:/c:ro");
     }
 
     #[test]
