@@ -16,6 +16,7 @@ pub mod exec;
 pub mod filters;
 pub mod image;
 pub mod network;
+pub mod older;
 pub mod progress;
 pub mod stats;
 pub mod system;

@@ -54,7 +54,12 @@ pub(crate) async fn run(
     run_live(client, process, input, settled).await
 }
 
-async fn run_live(client: Stream, process: UnixStream, input: Input, settled: impl Future<Output = ()>) -> End {
+async fn run_live(
+    client: Stream,
+    process: UnixStream,
+    input: Input,
+    settled: impl Future<Output = ()>,
+) -> End {
     let (mut from_client, mut to_client) = client.into_split();
     let (from_process, to_process) = process.into_split();
     let end = copy_both(&mut from_client, &mut to_client, from_process, to_process, input).await;
@@ -177,7 +182,7 @@ mod tests {
         let (client, ours) = UnixStream::pair().unwrap();
         let (process, theirs) = UnixStream::pair().unwrap();
         let attached = Attached { tty: input.detach_keys.is_some(), logs: None, stream: Some(theirs) };
-        let end = tokio::spawn(run(Stream::new(Socket::Unix(ours)), attached, input));
+        let end = tokio::spawn(run(Stream::new(Socket::Unix(ours)), attached, input, std::future::ready(())));
         Pumped { client, process, end }
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use berth_api::container::{CreateRequest, CreateResponse};
+use berth_api::older;
 use berth_engine::CreateContainer;
 use berth_oci::json::{self, Node};
 use hyper::StatusCode;
@@ -17,7 +18,12 @@ pub(crate) async fn create(server: Arc<Server>, mut call: Call) -> Result<Answer
     if !says_anything(&body) {
         return Err(Error::invalid("config cannot be empty in order to create a container"));
     }
-    let request: CreateRequest = read(&body)?;
+    let mut request: CreateRequest = read(&body)?;
+    let mac = match body.get("MacAddress") {
+        Some(Node::String(mac)) => Some(mac.as_str()),
+        _ => None,
+    };
+    let mut warnings = older::create(&mut request, call.version, mac).map_err(Error::invalid)?;
     let created = server
         .engine
         .container_create(CreateContainer {
@@ -25,11 +31,11 @@ pub(crate) async fn create(server: Arc<Server>, mut call: Call) -> Result<Answer
             config: request.config,
             host_config: request.host_config,
             networking: request.networking_config,
-            platform: call.query.some("platform").map(str::to_owned),
+            platform: call.query.some("platform").filter(|_| !call.version.is_before(41)).map(str::to_owned),
         })
         .await?;
-    let response = CreateResponse { id: created.id, warnings: created.warnings };
-    Answer::json_with(StatusCode::CREATED, &response)
+    warnings.extend(created.warnings);
+    Answer::json_with(StatusCode::CREATED, &CreateResponse { id: created.id, warnings })
 }
 
 /// Docker takes a body that sets no field of the configuration for none at all.
