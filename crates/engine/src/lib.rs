@@ -1,4 +1,3 @@
-#![forbid(unsafe_code)]
 //! Containers, images, events and everything that decides in Berth.
 //!
 //! [`Engine`] is the whole of it: a handle that is cheap to clone. What it answers with are plain values; what goes
@@ -21,6 +20,7 @@
 //! rootfs/                      empty: where a container's root is mounted, in its own mount namespace
 //! shim/<id>/                   the shim's socket
 //! ```
+#![forbid(unsafe_code)]
 
 pub mod config;
 pub mod container;

@@ -20,7 +20,7 @@ async fn take_up(host: &Host, id: &str) -> (Shim, Started) {
         Found::Running(shim, started) => (shim, started),
         other => panic!(
             "{id}: found {other:?}, the directory has {:?}",
-            fs::read_dir(host.shim_dir(id)).map(|all| all.count())
+            fs::read_dir(host.shim_dir(id)).map(Iterator::count)
         ),
     }
 }
