@@ -89,7 +89,7 @@ pub enum Error {
         exit_code: i32,
     },
     /// A call to the operating system failed.
-    #[error("{what}: {source}")]
+    #[error("{what}: {}", errno_text(source))]
     Io {
         /// What was being done, and to what.
         what: String,
@@ -142,7 +142,7 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
-        let cause_text = cause.to_string();
+        let cause_text = cause.downcast_ref().map_or_else(|| cause.to_string(), errno_text);
         if !text.ends_with(&cause_text) {
             text.push_str(": ");
             text.push_str(&cause_text);

@@ -363,7 +363,7 @@ pub(crate) fn clamp(cells: u32) -> u16 {
 
 fn exec_error(error: StartError) -> Error {
     match error {
-        StartError::Runtime { code, message } => Error::StartFailed { message, exit_code: i32::from(code) },
+        StartError::Runtime { code, message } => crate::container::refused(message, i32::from(code)),
         StartError::NotRunning => Error::Conflict("container is not running".to_owned()),
         other => Error::Internal(chain(&other)),
     }

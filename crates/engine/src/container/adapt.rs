@@ -1,6 +1,6 @@
 //! A `HostConfig` as Docker keeps it: what was asked for is checked, what was left open is filled in.
 
-use berth_oci::container::{HostConfig, NetworkMode};
+use berth_oci::container::{Config, HostConfig, NetworkMode};
 
 use super::{limits, log_config, network};
 use crate::config::{CgroupDriver, EngineConfig};
@@ -12,12 +12,14 @@ use crate::security::{self, Machine};
 ///
 /// Errors: `InvalidParameter` with Docker's text.
 pub(crate) fn adapt(
+    own: &Config,
     host_config: &mut HostConfig,
     config: &EngineConfig,
     host: &Host,
     machine: &Machine,
     warnings: &mut Vec<String>,
 ) -> Result<()> {
+    check_conflicts(own, host_config)?;
     check(host_config, config)?;
     limits::check(&mut host_config.resources, host, false, warnings)?;
     warn(host_config, host, warnings);
@@ -25,6 +27,37 @@ pub(crate) fn adapt(
     log_config::check(&mut host_config.log_config, &config.log_driver, &config.log_options)?;
     fill(host_config, config, host);
     Ok(())
+}
+
+/// Options that exclude each other.
+fn check_conflicts(own: &Config, host: &HostConfig) -> Result<()> {
+    let some = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
+    let network = host.network();
+    let joins = matches!(network, NetworkMode::Container(_));
+    let ports = host.port_bindings.as_ref().is_some_and(|ports| !ports.is_empty()) || host.publish_all_ports;
+    let exposes = own.exposed_ports.as_ref().is_some_and(|ports| !ports.is_empty());
+    let undefined = "This would result in undefined behavior";
+    let links = |kind: &str| format!("{kind} can't be used with links. {undefined}");
+    let conflict = if host.uts_mode == "host" && !own.hostname.is_empty() {
+        "hostname and the UTS mode".to_owned()
+    } else if joins && !own.hostname.is_empty() {
+        "hostname and the network mode".to_owned()
+    } else if network == NetworkMode::Host && some(&host.links) {
+        links("host type networking")
+    } else if joins && some(&host.links) {
+        links("container type network")
+    } else if joins && some(&host.dns) {
+        "dns and the network mode".to_owned()
+    } else if joins && some(&host.extra_hosts) {
+        "custom host-to-IP mapping and the network mode".to_owned()
+    } else if joins && ports {
+        "port publishing and the container type network mode".to_owned()
+    } else if joins && exposes {
+        "port exposing and the container type network mode".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(Error::invalid(format!("conflicting options: {conflict}")))
 }
 
 fn check(host: &HostConfig, config: &EngineConfig) -> Result<()> {
@@ -85,7 +118,7 @@ fn check_modes(host: &HostConfig) -> Result<()> {
         return Err(Error::invalid(format!("invalid cgroup namespace mode: {cgroup}")));
     }
     if host.network_mode == "container:" {
-        return Err(Error::invalid("invalid network mode: container id or name is missing"));
+        return Err(Error::invalid("Invalid network mode: invalid container format container:<name|id>"));
     }
     Ok(())
 }
@@ -135,6 +168,8 @@ fn fill(host_config: &mut HostConfig, config: &EngineConfig, host: &Host) {
         resources.memory_swap = resources.memory.saturating_mul(2);
     }
     resources.oom_kill_disable.get_or_insert(false);
+    // Nought and less are what clients send for "no limit".
+    resources.pids_limit = resources.pids_limit.filter(|limit| *limit > 0);
     let cgroupns = if host_config.privileged && !host.cgroup_v2 {
         "host"
     } else if !config.default_cgroupns_mode.is_empty() {
@@ -190,7 +225,8 @@ mod tests {
         host.limits.oom_kill_disable = true;
         let mut config: HostConfig = serde_json::from_str(json).unwrap();
         let mut warnings = Vec::new();
-        adapt(&mut config, &EngineConfig::default(), &host, &machine, &mut warnings)?;
+        let own = Config { hostname: "h".to_owned(), ..Config::default() };
+        adapt(&own, &mut config, &EngineConfig::default(), &host, &machine, &mut warnings)?;
         Ok((config, warnings))
     }
 
@@ -217,6 +253,8 @@ mod tests {
     #[test]
     fn refusals_are_dockers() {
         let check = |json: &str, expect: &str| assert_eq!(adapted(json).unwrap_err().to_string(), expect);
+        check(r#"{"UTSMode":"host"}"#, "conflicting options: hostname and the UTS mode");
+        check(r#"{"NetworkMode":"container:x"}"#, "conflicting options: hostname and the network mode");
         check(r#"{"PidMode":"foo"}"#, "invalid PID mode: foo");
         check(r#"{"IpcMode":"foo"}"#, "invalid IPC mode: foo");
         check(r#"{"UTSMode":"foo"}"#, "invalid UTS mode: foo");

@@ -4,6 +4,7 @@
 //! without a record is nobody's and is swept up when the engine opens.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -43,7 +44,9 @@ fn decide(engine: &Inner, request: CreateContainer, warnings: &mut Vec<String>) 
     let CreateContainer { name, mut config, mut host_config, networking, platform } = request;
     let name = name.as_deref().map(names::check).transpose()?.unwrap_or_default().to_owned();
     merge::check(&mut config)?;
-    adapt::adapt(&mut host_config, &engine.config, &engine.host, &engine.machine, warnings)?;
+    adapt::adapt(&config, &mut host_config, &engine.config, &engine.host, &engine.machine, warnings)?;
+    let endpoints = endpoints(&host_config, networking);
+    network::check_endpoints(&endpoints)?;
     share_namespaces(engine, &mut host_config)?;
     let image = engine.image_for(&config.image, platform.as_deref())?;
     if let Some(defaults) = &image.config.config {
@@ -58,7 +61,7 @@ fn decide(engine: &Inner, request: CreateContainer, warnings: &mut Vec<String>) 
     let (path, args) = merge::command(&config);
     Ok(Record {
         directory: engine.paths.container(&id),
-        endpoints: endpoints(&host_config, networking),
+        endpoints,
         platform: format!("{}/{}", image.config.os, image.config.architecture),
         created: Time::now(),
         image: image.id.to_string(),
@@ -169,8 +172,18 @@ impl Made<'_> {
             .image
             .parse()
             .map_err(|_| Error::Internal("the image's id is no digest".to_owned()))?;
-        self.engine.store.snapshots().prepare(&self.record.id, &image).map_err(crate::image::error)?;
-        Ok(())
+        let snapshots = self.engine.store.snapshots();
+        let mounts = snapshots.prepare(&self.record.id, &image).map_err(crate::image::error)?;
+        let working_dir = self.record.config.working_dir.as_str();
+        if !matches!(working_dir, "" | "/")
+            && let Ok(Some(Found::Other(..))) = RootFs::of_mounts(&mounts).find(working_dir)
+        {
+            return Err(Error::Internal(format!("Cannot mkdir: {working_dir} is not a directory")));
+        }
+        // By this file programs know that they run in a container.
+        let mark = snapshots.upper(&self.record.id).map_err(crate::image::error)?.join(".dockerenv");
+        let options = std::fs::File::options().write(true).create_new(true).mode(0o755).open(&mark);
+        options.map(drop).map_err(Error::io(format!("cannot create {}", mark.display())))
     }
 
     /// Makes the volumes and fills the empty ones from the image.

@@ -71,18 +71,20 @@ impl Inner {
 
     /// Sends a signal; `SIGKILL` (also if none is named) is waited for.
     pub(crate) async fn kill(&self, reference: &str, signal: Option<&str>) -> Result<()> {
-        let slot = self.registry.find(reference)?;
-        let explain = |error: Error| match error {
-            Error::NotRunning(_) => Error::Conflict(format!("cannot kill container: {reference}: {error}")),
-            Error::InvalidParameter(text) => {
-                Error::invalid(format!("cannot kill container: {reference}: {text}"))
+        let explain = |error: Error| {
+            let text = format!("cannot kill container: {reference}: {error}");
+            match error {
+                Error::NotRunning(_) => Error::Conflict(text),
+                Error::NoSuchContainer(_) => Error::NotFound(text),
+                Error::InvalidParameter(_) => Error::InvalidParameter(text),
+                other => other,
             }
-            other => other,
         };
         let signal = match signal.filter(|signal| !signal.is_empty()) {
             Some(signal) => signal::parse(signal).map_err(explain)?,
             None => KILL,
         };
+        let slot = self.registry.find(reference).map_err(explain)?;
         if !slot.get().state.status.has_process() {
             return Err(explain(Error::NotRunning(slot.id().to_owned())));
         }
@@ -128,10 +130,10 @@ impl Inner {
     }
 
     pub(crate) async fn rename(&self, reference: &str, name: &str) -> Result<()> {
-        let slot = self.registry.find(reference)?;
         if name.is_empty() {
             return Err(Error::invalid("Neither old nor new names may be empty"));
         }
+        let slot = self.registry.find(reference)?;
         let bare = name.strip_prefix('/').unwrap_or(name);
         if slot.get().record.name == bare {
             return Err(Error::invalid("Renaming a container with the same name as its current name"));

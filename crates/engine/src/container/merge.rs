@@ -87,6 +87,9 @@ fn fill(value: &mut String, image: &str) {
 }
 
 fn merge_keys<V>(keys: &mut Option<Map<Empty>>, image: Option<&std::collections::BTreeMap<String, V>>) {
+    if keys.as_ref().is_none_or(Map::is_empty) {
+        *keys = image.map(|_| Map::new());
+    }
     let Some(image) = image else { return };
     let keys = keys.get_or_insert_default();
     for name in image.keys() {
@@ -95,6 +98,10 @@ fn merge_keys<V>(keys: &mut Option<Map<Empty>>, image: Option<&std::collections:
 }
 
 fn merge_env(config: &mut Config, image: &RunConfig) {
+    if config.env.as_ref().is_none_or(Vec::is_empty) {
+        config.env.clone_from(&image.env);
+        return;
+    }
     let Some(image_env) = &image.env else { return };
     let name = |variable: &str| variable.split_once('=').map_or(variable, |(name, _)| name).to_owned();
     let env = config.env.get_or_insert_default();

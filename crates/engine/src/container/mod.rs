@@ -37,6 +37,7 @@ pub(crate) use adapt::OWN_RUNTIMES;
 pub(crate) use create::create;
 pub(crate) use lifecycle::parse_until;
 pub(crate) use log_config::DRIVERS as LOG_DRIVERS;
+pub(crate) use start::refused;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

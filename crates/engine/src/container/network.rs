@@ -27,6 +27,7 @@ pub(crate) enum Plan {
 #[derive(Debug, Default)]
 pub(crate) struct Wishes {
     container_id: String,
+    container_name: String,
     ipv4: Option<Ipv4Addr>,
     mac: Option<berth_network::MacAddr>,
     ports: Vec<PortSpec>,
@@ -77,12 +78,16 @@ pub(crate) fn plan(engine: &Inner, record: &Record) -> Result<Plan> {
 pub(crate) fn process_to_join(engine: &Inner, container: &str, what: &str) -> Result<u32> {
     let other = engine.registry.find(container)?.get();
     let id = &other.record.id;
-    match other.state.status {
-        Status::Running | Status::Paused => Ok(other.state.pid),
-        Status::Restarting => Err(Error::Conflict(format!(
-            "cannot join {what} of a restarting container: container {id} is restarting"
-        ))),
-        _ => Err(Error::Conflict(format!("cannot join {what} of a non running container: {id}"))),
+    let restarting = format!("Container {id} is restarting, wait until the container is running");
+    let joining = format!("failed to join {what} namespace");
+    match (other.state.status, what) {
+        (Status::Running | Status::Paused, _) => Ok(other.state.pid),
+        (Status::Restarting, "network") => Err(Error::Conflict(restarting)),
+        (Status::Restarting, _) => Err(Error::Conflict(format!("{joining}: {restarting}"))),
+        (_, "network") => {
+            Err(Error::Conflict(format!("cannot join network of a non running container: {id}")))
+        }
+        _ => Err(Error::Conflict(format!("{joining}: container {id} is not running"))),
     }
 }
 
@@ -104,8 +109,7 @@ impl Plan {
                     mac: wishes.mac,
                     ports: &wishes.ports,
                 };
-                let started =
-                    network.start(request).map_err(|error| endpoint_error(&wishes.container_id, &error))?;
+                let started = network.start(request).map_err(|error| endpoint_error(&wishes, &error))?;
                 Ok(Sandbox {
                     netns: Some(started.netns),
                     endpoint: Some(started.endpoint),
@@ -134,14 +138,14 @@ pub(crate) fn network_error(error: &berth_network::Error) -> Error {
 }
 
 /// The text that Docker puts around a failure to connect a container.
-fn endpoint_error(container_id: &str, error: &berth_network::Error) -> Error {
+fn endpoint_error(wishes: &Wishes, error: &berth_network::Error) -> Error {
     use berth_network::Error as E;
     let text = crate::error::chain(error);
     match error {
         E::PortAllocated { .. } | E::PortBind { .. } => {
-            let short = container_id.get(..12).unwrap_or(container_id);
+            let Wishes { container_id, container_name, .. } = wishes;
             Error::Internal(format!(
-                "driver failed programming external connectivity on endpoint {short} ({container_id}): {text}"
+                "driver failed programming external connectivity on endpoint {container_name} ({container_id}): {text}"
             ))
         }
         E::InvalidRequest(_) => Error::invalid(text),
@@ -150,19 +154,63 @@ fn endpoint_error(container_id: &str, error: &berth_network::Error) -> Error {
 }
 
 fn wishes(record: &Record) -> Result<Wishes> {
-    let settings = record.endpoints.get("bridge");
-    let ipam = settings.and_then(|settings| settings.ipam_config.as_ref());
-    if ipam.is_some_and(|ipam| !ipam.ipv4_address.is_empty() || !ipam.ipv6_address.is_empty()) {
-        let text = "user specified IP address is supported on user defined networks only";
-        return Err(Error::invalid(text));
-    }
-    let mac = match settings.map_or("", |settings| settings.mac_address.as_str()) {
+    let mac = match record.endpoints.get("bridge").map_or("", |settings| settings.mac_address.as_str()) {
         "" => None,
-        text => Some(
-            text.parse().map_err(|error: berth_network::ParseMacError| Error::invalid(error.to_string()))?,
-        ),
+        text => Some(parse_mac("bridge", text)?),
     };
-    Ok(Wishes { container_id: record.id.clone(), ipv4: None, mac, ports: port_specs(record)? })
+    Ok(Wishes {
+        container_id: record.id.clone(),
+        container_name: record.name.clone(),
+        ipv4: None,
+        mac,
+        ports: port_specs(record)?,
+    })
+}
+
+fn parse_mac(network: &str, text: &str) -> Result<berth_network::MacAddr> {
+    let bad = |_| Error::invalid(format!("invalid config for network {network}: invalid MAC address {text}"));
+    text.parse().map_err(bad)
+}
+
+/// Checks what is asked of the networks that are always there.
+///
+/// Errors: `InvalidParameter` with Docker's text.
+pub(crate) fn check_endpoints(endpoints: &BTreeMap<String, EndpointSettings>) -> Result<()> {
+    for (network, settings) in
+        endpoints.iter().filter(|(name, _)| ["bridge", "host", "none"].contains(&name.as_str()))
+    {
+        if !settings.mac_address.is_empty() {
+            parse_mac(network, &settings.mac_address)?;
+        }
+        let Some(ipam) = &settings.ipam_config else { continue };
+        let (v4, v6) = (ipam.ipv4_address.as_str(), ipam.ipv6_address.as_str());
+        if v4.is_empty() && v6.is_empty() {
+            continue;
+        }
+        let mut reasons =
+            vec!["user specified IP address is supported on user defined networks only".to_owned()];
+        if !v4.is_empty() && v4.parse::<Ipv4Addr>().is_err() {
+            reasons.push(format!("invalid IPv4 address: {v4}"));
+        }
+        if !v6.is_empty() && v6.parse::<std::net::Ipv6Addr>().is_err() {
+            reasons.push(format!("invalid IPv6 address: {v6}"));
+        }
+        let last = "user specified IP address is supported only when connecting to networks with user configured subnets";
+        reasons.push(last.to_owned());
+        let reasons: String = reasons
+            .iter()
+            .map(|reason| {
+                format!(
+                    "
+* {reason}"
+                )
+            })
+            .collect();
+        return Err(Error::invalid(format!(
+            "invalid config for network {network}: invalid endpoint settings:{reasons}"
+        )));
+    }
+    Ok(())
 }
 
 /// The ports to publish, sorted by port: those bound, and with `-P` those exposed.

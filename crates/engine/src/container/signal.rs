@@ -23,8 +23,13 @@ const REAL_TIME: (i32, i32) = (34, 64);
 /// Errors: Docker's text.
 pub(crate) fn parse(text: &str) -> Result<i32> {
     let invalid = || Error::invalid(format!("invalid signal: {text}"));
-    if let Ok(number) = text.parse::<i32>() {
-        return if (1..=REAL_TIME.1).contains(&number) { Ok(number) } else { Err(invalid()) };
+    match text.parse::<i32>() {
+        Ok(number) if (1..=REAL_TIME.1).contains(&number) => return Ok(number),
+        Ok(number) if number > 0 => {
+            return Err(Error::invalid(format!("the linux daemon does not support signal {number}")));
+        }
+        Ok(_) => return Err(invalid()),
+        Err(_) => {}
     }
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
@@ -72,8 +77,9 @@ mod tests {
         ] {
             assert_eq!(parse(text).unwrap(), expect, "{text}");
         }
-        for bad in ["", "0", "-1", "65", "FOO", "SIG", "RTMIN+31", "RTMAX+1", "RTMIN-1", "RTMIN+", "9 "] {
+        for bad in ["", "0", "-1", "FOO", "SIG", "RTMIN+31", "RTMAX+1", "RTMIN-1", "RTMIN+", "9 "] {
             assert_eq!(parse(bad).unwrap_err().to_string(), format!("invalid signal: {bad}"));
         }
+        assert_eq!(parse("65").unwrap_err().to_string(), "the linux daemon does not support signal 65");
     }
 }

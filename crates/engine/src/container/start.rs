@@ -132,15 +132,17 @@ fn joins(engine: &Inner, record: &Record) -> Result<Joins> {
         Some(other) => network::process_to_join(engine, other, what).map(Some),
         None => Ok(None),
     };
-    let ipc = join(&record.host_config.ipc_mode, "IPC")?;
     if let Some(other) = record.host_config.ipc_mode.strip_prefix("container:") {
         let donor = engine.registry.find(other)?.get();
-        if donor.record.host_config.ipc_mode != "shareable" {
-            return Err(Error::Conflict(
-                "non-shareable IPC (hint: use IpcMode:shareable for the donor container)".to_owned(),
-            ));
+        let id = &donor.record.id;
+        if donor.state.status.is_running() && donor.record.host_config.ipc_mode != "shareable" {
+            return Err(Error::Conflict(format!(
+                "failed to join IPC namespace: container {id}: non-shareable IPC (hint: use IpcMode:shareable for the \
+                 donor container)"
+            )));
         }
     }
+    let ipc = join(&record.host_config.ipc_mode, "IPC")?;
     Ok(Joins { pid: join(&record.host_config.pid_mode, "PID")?, ipc })
 }
 
@@ -194,12 +196,33 @@ fn start_error(error: StartError) -> Error {
     let what = "failed to create task for container";
     match error {
         StartError::Runtime { code, message } => {
-            let message = format!("{what}: failed to create shim task: {message}");
-            Error::StartFailed { message, exit_code: i32::from(code) }
+            refused(format!("{what}: failed to create shim task: {message}"), i32::from(code))
         }
         error @ StartError::Log { .. } => Error::Internal(format!("{what}: {error}")),
         other => Error::Internal(format!("{what}: {}", chain(&other))),
     }
+}
+
+/// The error for a text of a runtime. Docker tells whose fault it is, and the exit code, from the text.
+pub(crate) fn refused(mut message: String, code: i32) -> Error {
+    let has = |part: &str| message.contains(part);
+    let exit_code = if has("is a directory") && !has("permission denied") {
+        message.push_str(": permission denied");
+        126
+    } else if has("permission denied") {
+        126
+    } else if has("not a directory") {
+        message.push_str(
+            ": Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path \
+             exists and is the expected type",
+        );
+        127
+    } else if has("executable file not found") || has("no such file or directory") {
+        127
+    } else {
+        code
+    };
+    Error::StartFailed { message, exit_code }
 }
 
 impl Sandbox {

@@ -272,7 +272,10 @@ impl Task {
         let Some(running) = self.running.take() else { return };
         self.slot.set_shim(None);
         let record = &self.container.record;
-        let at_rest = super::network::at_rest(record, |name| self.engine.network_ids.id(name), true);
+        let mut at_rest = super::network::at_rest(record, |name| self.engine.network_ids.id(name), true);
+        // As in Docker, the last sandbox is shown until there is another one.
+        at_rest.sandbox_id.clone_from(&self.container.state.network.sandbox_id);
+        at_rest.sandbox_key.clone_from(&self.container.state.network.sandbox_key);
         let network = std::mem::replace(&mut self.container.state.network, at_rest);
         match (&network.endpoint, running.netns) {
             (Some(endpoint), netns) => self.engine.network.release(endpoint, netns),

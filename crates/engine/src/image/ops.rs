@@ -47,8 +47,8 @@ pub(crate) fn check_platform(reference: &str, image: &Stored, wanted: &str) -> R
     }
     let actual = format!("{}/{}", image.config.os, image.config.architecture);
     Err(Error::NotFound(format!(
-        "image with reference {reference} was found but its platform ({actual}) does not match the specified platform \
-         ({wanted})"
+        "image with reference {reference} was found but does not match the specified platform: wanted {wanted}, \
+         actual: {actual}"
     )))
 }
 

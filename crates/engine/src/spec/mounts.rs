@@ -119,7 +119,9 @@ fn bind(point: &MountPoint, recursive_readonly: bool) -> Result<Mount> {
         Some(subpath) => format!("{}/{subpath}", point.source),
         None => point.source.clone(),
     };
-    Ok(Mount::new("bind", &source, &point.destination, &options))
+    // Docker takes the paths of `Volumes` as they come; inside they are below the root in any case.
+    let destination = format!("/{}", point.destination.trim_start_matches('/'));
+    Ok(Mount::new("bind", &source, &destination, &options))
 }
 
 /// A `tmpfs` with Docker's defaults under the user's options.
