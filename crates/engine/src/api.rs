@@ -233,11 +233,6 @@ impl Engine {
         self.inner.image(image)
     }
 
-    /// The id that a name stands for now; `None` if there is no such image. Never waits.
-    pub fn image_id(&self, image: &str) -> Option<String> {
-        self.inner.store.images().get(image).ok().map(|image| image.id.to_string())
-    }
-
     /// How it was made, newest step first.
     pub async fn image_history(&self, image: &str) -> Result<Vec<HistoryItem>> {
         self.inner.image_history(image)
