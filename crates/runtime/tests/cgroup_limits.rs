@@ -27,13 +27,15 @@ fn cpu(cpu: LinuxCpu) -> LinuxResources {
     LinuxResources { cpu: Some(cpu), ..LinuxResources::default() }
 }
 
-/// Memory, and memory and swap together, in MiB.
-fn limits(group: &Group) -> (u64, Option<u64>) {
-    let number = |text: String| text.parse::<u64>().unwrap() >> 20;
-    let limit = number(group.read("memory/memory.limit_in_bytes", "memory.max"));
-    let file = group.file("memory/memory.memsw.limit_in_bytes", "memory.swap.max");
-    let swap = std::fs::read_to_string(file).ok().map(|text| number(text.trim().to_owned()));
-    (limit, if group.is_v2() { swap.map(|swap| swap + limit) } else { swap })
+/// Memory, and memory and swap together, in MiB, as far as there are limits.
+fn limits(group: &Group) -> (Option<u64>, Option<u64>) {
+    let number = |v1, v2| {
+        let text = std::fs::read_to_string(group.file(v1, v2)).ok()?;
+        Some(text.trim().parse::<u64>().ok()? >> 20)
+    };
+    let limit = number("memory/memory.limit_in_bytes", "memory.max");
+    let swap = number("memory/memory.memsw.limit_in_bytes", "memory.swap.max");
+    (limit, if group.is_v2() { swap.zip(limit).map(|(swap, limit)| swap + limit) } else { swap })
 }
 
 #[test]
@@ -43,7 +45,7 @@ fn memory_grows_and_shrinks_with_its_swap() {
     for (limit, both) in [(64, 128), (256, 512), (32, 40), (32, 32), (512, 512), (16, 600), (300, 600)] {
         group.0.update(&limit_and_swap(limit * MIB, both * MIB)).unwrap();
         let (found, found_both) = limits(&group);
-        assert_eq!(found, limit as u64);
+        assert_eq!(found, Some(limit as u64));
         if let Some(found_both) = found_both {
             assert_eq!(found_both, both as u64);
         }
@@ -87,7 +89,7 @@ fn less_memory_than_is_in_use_is_told() {
     let lower = LinuxMemory { limit: Some(MIB), check_before_update: Some(true), ..LinuxMemory::default() };
     let error = group.0.update(&memory(lower)).unwrap_err();
     assert!(matches!(error, Error::MemoryInUse { limit: MIB, usage, .. } if usage > 20_000_000), "{error}");
-    assert_eq!(limits(&group).0, 128);
+    assert_eq!(limits(&group).0, Some(128));
 }
 
 #[test]

@@ -232,6 +232,25 @@ fn the_process_cannot_be_looked_into_before_execve() {
     assert_eq!(first.written(), "");
 }
 
+/// Standard streams are given to the user; the host's own /dev/null never is, whatever the image has in its place.
+#[test]
+fn the_hosts_null_device_keeps_its_owner() {
+    use std::os::unix::fs::MetadataExt;
+    let owner = || Path::new("/dev/null").metadata().unwrap().uid();
+    let before = owner();
+    let mut bundle = Bundle::new("true");
+    let dev = bundle.path.join("dev");
+    std::fs::create_dir(&dev).unwrap();
+    bundle.mount("bind", dev.to_str().unwrap(), "/dev", &["rbind"]);
+    bundle.spec["mounts"].as_array_mut().unwrap().retain(|mount| {
+        let destination = mount["destination"].as_str().unwrap().to_owned();
+        !destination.starts_with("/dev/") && !(destination == "/dev" && mount["type"] == "tmpfs")
+    });
+    bundle.spec["process"]["user"] = json!({"uid": 4242, "gid": 4242});
+    bundle.run().ok();
+    assert_eq!(owner(), before);
+}
+
 #[test]
 fn the_state_is_for_its_owner_alone() {
     let bundle = Bundle::new("exec sleep 100");

@@ -2,7 +2,7 @@
 
 use berth_oci::runtime::{Process, User};
 use berth_sys::process::{drop_from_bounding_set, raise_ambient};
-use rustix::fs::{Gid, Uid, fchown, fstat};
+use rustix::fs::{FileType, Gid, Uid, fchown, fstat, makedev};
 use rustix::io::Errno;
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set, set_capabilities,
@@ -19,10 +19,13 @@ pub(super) fn own_stdio(process: &Process) {
     if uid == 0 || process.terminal {
         return;
     }
-    let null = rustix::fs::stat("/dev/null").map_or(0, |stat| stat.st_rdev);
+    // Known by its number, not by what the container has under that name: it is the host's, and everybody's.
+    let null = makedev(1, 3);
     for fd in [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()] {
         let Ok(stat) = fstat(fd) else { continue };
-        if stat.st_uid == uid || (stat.st_rdev != 0 && stat.st_rdev == null) {
+        let is_null =
+            FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == null;
+        if stat.st_uid == uid || is_null {
             continue;
         }
         // A read-only file system, an id without a mapping: then it stays as it is.

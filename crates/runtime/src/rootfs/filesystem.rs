@@ -74,7 +74,11 @@ impl FileSystem<'_> {
                 set_option(&context, option)?;
             }
         }
-        fsconfig_create(context.as_fd()).map_err(Refused::BySystem)?;
+        fsconfig_create(context.as_fd()).map_err(|errno| match errno {
+            // Before Linux 6.5 overlayfs takes `lowerdir+` as text, and refuses it only here.
+            Errno::INVAL if self.kind == "overlay" => Refused::ByCall,
+            errno => Refused::BySystem(errno),
+        })?;
         let attributes = MountAttrFlags::from_bits_retain(self.options.attributes.set as u32);
         fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(Refused::BySystem)
     }
