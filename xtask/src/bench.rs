@@ -21,6 +21,8 @@ struct Peer {
     name: &'static str,
     words: &'static [&'static str],
     image: &'static str,
+    /// Removal at once: Podman would wait for SIGTERM's effect first.
+    remove: &'static [&'static str],
 }
 
 const PEERS: [Peer; 3] = [
@@ -28,9 +30,15 @@ const PEERS: [Peer; 3] = [
         name: "berth",
         words: &["/usr/local/bin/berth", "-H", "unix:///var/tmp/berth-bench/s"],
         image: "busybox",
+        remove: &["rm", "-f"],
     },
-    Peer { name: "docker", words: &["docker", "-H", "unix:///run/docker-lab.sock"], image: "busybox" },
-    Peer { name: "podman", words: &["podman"], image: "localhost/busybox" },
+    Peer {
+        name: "docker",
+        words: &["docker", "-H", "unix:///run/docker-lab.sock"],
+        image: "busybox",
+        remove: &["rm", "-f"],
+    },
+    Peer { name: "podman", words: &["podman"], image: "localhost/busybox", remove: &["rm", "-f", "-t", "0"] },
 ];
 
 impl Peer {
@@ -112,17 +120,17 @@ fn tables() {
     println!("| idle memory, PSS in MB | {} |", memory::engines());
     println!("| work, median ms | berth | docker 26 | podman 5 | docker / berth |");
     println!("| --- | --- | --- | --- | --- |");
-    row("run --rm busybox true", 25, &|peer| peer.time(&["run", "--rm", peer.image, "true"]));
-    row("run --rm --net none", 25, &|peer| peer.time(&["run", "--rm", "--net", "none", peer.image, "true"]));
-    row("run --rm --net host", 25, &|peer| peer.time(&["run", "--rm", "--net", "host", peer.image, "true"]));
-    row("run -d, then rm -f", 15, &|peer| {
+    row("run --rm busybox true", 15, &|peer| peer.time(&["run", "--rm", peer.image, "true"]));
+    row("run --rm --net none", 15, &|peer| peer.time(&["run", "--rm", "--net", "none", peer.image, "true"]));
+    row("run --rm --net host", 15, &|peer| peer.time(&["run", "--rm", "--net", "host", peer.image, "true"]));
+    row("run -d, then rm -f", 9, &|peer| {
         let first = peer.time(&["run", "-d", "--name", "bench", peer.image, "sleep", "600"]);
-        first + peer.time(&["rm", "-f", "bench"])
+        first + peer.time(&[peer.remove, &["bench"]].concat())
     });
     for peer in &PEERS {
         peer.time(&["run", "-d", "--name", "bench", peer.image, "sleep", "600"]);
     }
-    row("exec true", 25, &|peer| peer.time(&["exec", "bench", "true"]));
+    row("exec true", 15, &|peer| peer.time(&["exec", "bench", "true"]));
     for peer in &PEERS {
         remove_all(peer);
     }
@@ -162,7 +170,7 @@ fn fifty() {
         rows[2].1.push(median(5, || peer.time(&["stats", "--no-stream"])));
         rows[3].1.push(median(15, || peer.time(&["inspect", "b1"])));
         let names: Vec<String> = (0..50).map(|number| format!("b{number}")).collect();
-        let words: Vec<&str> = ["rm", "-f"].into_iter().chain(names.iter().map(String::as_str)).collect();
+        let words: Vec<&str> = peer.remove.iter().copied().chain(names.iter().map(String::as_str)).collect();
         rows[4].1.push(peer.time(&words));
     }
     for (name, times) in rows {
@@ -205,6 +213,6 @@ fn remove_all(peer: &Peer) {
     let Ok(ids) = setup::output(peer.command(&["ps", "-aq"]).stdout(Stdio::piped())) else { return };
     let ids: Vec<&str> = ids.split_whitespace().collect();
     if !ids.is_empty() {
-        let _ = peer.command(&[&["rm", "-f"], ids.as_slice()].concat()).output();
+        let _ = peer.command(&[peer.remove, ids.as_slice()].concat()).output();
     }
 }
