@@ -124,8 +124,9 @@ const DRAIN_TIME: Duration = Duration::from_secs(2);
 
 /// Reads the rest of a body that its handler left, while the answer is on its way. What is still unread at the end
 /// breaks the connection.
-pub(crate) async fn drain(mut returned: oneshot::Receiver<Incoming>) {
-    let Ok(mut body) = returned.try_recv() else { return };
+pub(crate) async fn drain(returned: oneshot::Receiver<Incoming>) {
+    // A handler's thread may let go of the body after the answer.
+    let Ok(mut body) = returned.await else { return };
     let reading = async { while let Some(Ok(_)) = body.frame().await {} };
     let _ = tokio::time::timeout(DRAIN_TIME, reading).await;
 }
