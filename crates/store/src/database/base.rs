@@ -22,8 +22,14 @@ const CACHE_BYTES: usize = 2 << 20;
 
 pub(super) struct Base {
     path: PathBuf,
+    database: RwLock<Opened>,
+}
+
+struct Opened {
     /// `None` after a failed write, until it can be opened again.
-    database: RwLock<Option<redb::Database>>,
+    database: Option<redb::Database>,
+    /// How often it was opened again.
+    generation: u64,
 }
 
 impl Base {
@@ -32,11 +38,12 @@ impl Base {
         let database = open(path, true)?;
         let applied = guarded(path, || read(&database, META, APPLIED))?;
         let applied = applied.and_then(|bytes| Some(u64::from_le_bytes((*bytes).try_into().ok()?)));
-        Ok((Self { path: path.to_owned(), database: RwLock::new(Some(database)) }, applied.unwrap_or(0)))
+        let opened = Opened { database: Some(database), generation: 0 };
+        Ok((Self { path: path.to_owned(), database: RwLock::new(opened) }, applied.unwrap_or(0)))
     }
 
     pub(super) fn get(&self, table: &str, key: &str) -> Result<Option<Value>, DatabaseError> {
-        self.with(|database| read(database, TableDefinition::new(table), key))
+        self.with(|database, _| read(database, TableDefinition::new(table), key))
     }
 
     /// The records of a table whose keys start with `prefix`, put into `found` where it has none of that key.
@@ -46,7 +53,7 @@ impl Base {
         prefix: &str,
         found: &mut BTreeMap<String, Option<Value>>,
     ) -> Result<(), DatabaseError> {
-        self.with(|database| {
+        self.with(|database, _| {
             let transaction = database.begin_read()?;
             let table = match transaction.open_table(Table::new(table)) {
                 Ok(table) => table,
@@ -71,7 +78,9 @@ impl Base {
     ///
     /// Errors: nothing is changed; the file is opened anew if the failure made that necessary.
     pub(super) fn apply(&self, overlay: &Overlay, epoch: u64) -> Result<(), DatabaseError> {
-        let result = self.with(|database| {
+        let mut used = 0;
+        let result = self.with(|database, generation| {
+            used = generation;
             let mut transaction = database.begin_write()?;
             // Opening after a crash must not depend on the size of the file.
             transaction.set_quick_repair(true);
@@ -89,40 +98,55 @@ impl Base {
             Ok(())
         });
         if result.is_err() {
-            self.reopen();
+            self.reopen(used);
         }
         result
     }
 
-    /// Opens the file anew: after a failed write `redb` refuses everything, reading too.
-    fn reopen(&self) {
-        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
-        *database = None;
+    /// Opens the file anew, unless somebody else did since `seen`: after a failed write `redb` refuses everything,
+    /// reading too.
+    fn reopen(&self, seen: u64) {
+        let mut opened = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        if opened.generation != seen {
+            return;
+        }
+        opened.generation += 1;
+        // The old one has the lock on the file.
+        opened.database = None;
         match open(&self.path, false) {
-            Ok(fresh) => *database = Some(fresh),
+            Ok(fresh) => opened.database = Some(fresh),
             Err(error) => tracing::error!(%error, "database cannot be opened again after a failed write"),
         }
     }
 
+    /// Runs `action` on the open database, with its generation. Where another thread's write has just failed and left the database
+    /// refusing everything, it is opened anew first.
     fn with<T>(
         &self,
-        mut action: impl FnMut(&redb::Database) -> Result<T, redb::Error>,
+        mut action: impl FnMut(&redb::Database, u64) -> Result<T, redb::Error>,
     ) -> Result<T, DatabaseError> {
-        {
-            let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
-            if let Some(database) = database.as_ref() {
-                return guarded(&self.path, || action(database));
+        const ATTEMPTS: u32 = 3;
+        for _ in 0..ATTEMPTS {
+            let opened = self.database.read().unwrap_or_else(PoisonError::into_inner);
+            let seen = opened.generation;
+            if let Some(database) = opened.database.as_ref() {
+                let mut refused = false;
+                let result = guarded(&self.path, || {
+                    action(database, seen).inspect_err(|error| {
+                        refused = matches!(error, redb::Error::PreviousIo | redb::Error::DatabaseClosed);
+                    })
+                });
+                if !refused {
+                    return result;
+                }
             }
+            drop(opened);
+            self.reopen(seen);
         }
-        self.reopen();
-        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
-        match database.as_ref() {
-            Some(database) => guarded(&self.path, || action(database)),
-            None => Err(DatabaseError::Io {
-                what: format!("database {} is closed after a failed write", self.path.display()),
-                source: io::ErrorKind::StorageFull.into(),
-            }),
-        }
+        Err(DatabaseError::Io {
+            what: format!("database {} is closed after a failed write", self.path.display()),
+            source: io::ErrorKind::StorageFull.into(),
+        })
     }
 }
 
