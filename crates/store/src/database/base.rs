@@ -244,3 +244,83 @@ impl redb::StorageBackend for Backend {
         self.file.write_all_at(data, offset)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::database::overlay::Change;
+
+    /// A file on a disk that is full while `full` is set.
+    #[derive(Debug)]
+    struct Full {
+        backend: Backend,
+        full: Arc<AtomicBool>,
+    }
+
+    impl redb::StorageBackend for Full {
+        fn len(&self) -> io::Result<u64> {
+            self.backend.len()
+        }
+
+        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+            self.backend.read(offset, out)
+        }
+
+        fn set_len(&self, len: u64) -> io::Result<()> {
+            self.backend.set_len(len)
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            self.backend.sync_data()
+        }
+
+        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+            if self.full.load(Ordering::Relaxed) {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.backend.write(offset, data)
+        }
+    }
+
+    fn overlay(value: &[u8]) -> Overlay {
+        let mut overlay = Overlay::default();
+        overlay.apply(Change { table: "t".into(), key: "k".into(), value: Some(value.into()) });
+        overlay
+    }
+
+    #[test]
+    fn a_reader_opens_the_file_that_anothers_failed_write_left_refusing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("database.redb");
+        let (base, _) = Base::open(&path).unwrap();
+        base.apply(&overlay(b"value"), 1).unwrap();
+        let full = Arc::new(AtomicBool::new(false));
+        {
+            let mut opened = base.database.write().unwrap();
+            opened.database = None;
+            let file = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+            let backend = Full { backend: Backend { file }, full: Arc::clone(&full) };
+            let mut builder = redb::Builder::new();
+            builder.set_cache_size(CACHE_BYTES);
+            let database = builder.create_with_backend(backend).unwrap();
+            full.store(true, Ordering::Relaxed);
+            // The moment between the failure of a write and the writer's opening of the file anew.
+            let transaction = database.begin_write().unwrap();
+            let large = vec![7; 4 * CACHE_BYTES];
+            let written = transaction
+                .open_table(Table::new("t"))
+                .map_err(redb::Error::from)
+                .and_then(|mut table| Ok(table.insert("large", large.as_slice()).map(drop)?))
+                .and_then(|()| Ok(transaction.commit()?));
+            assert!(written.is_err());
+            assert!(matches!(read(&database, Table::new("t"), "k"), Err(redb::Error::PreviousIo)));
+            opened.database = Some(database);
+        }
+        assert_eq!(base.get("t", "k").unwrap().as_deref(), Some(&b"value"[..]));
+        base.apply(&overlay(b"newer"), 2).unwrap();
+        assert_eq!(base.get("t", "k").unwrap().as_deref(), Some(&b"newer"[..]));
+    }
+}
