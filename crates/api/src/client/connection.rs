@@ -9,6 +9,7 @@ use hyper_util::rt::TokioIo;
 
 use super::error::Error;
 use super::host::Host;
+use super::tls::Tls;
 use super::transport::Transport;
 
 /// What a request carries.
@@ -20,9 +21,13 @@ pub(crate) struct Connection(SendRequest<RequestBody>);
 
 impl Connection {
     /// Connects. Must run inside a tokio runtime: the connection's own task is spawned there.
-    pub(crate) async fn open(host: &Host) -> Result<Self, Error> {
-        let transport = Transport::connect(host).await.map_err(|source| match source.kind() {
+    pub(crate) async fn open(host: &Host, tls: Option<&Tls>) -> Result<Self, Error> {
+        let transport = Transport::connect(host, tls).await.map_err(|source| match source.kind() {
             std::io::ErrorKind::PermissionDenied => Error::Permission { host: host.to_string() },
+            // What the handshake found: another certificate, or somebody who speaks no TLS.
+            std::io::ErrorKind::InvalidData | std::io::ErrorKind::InvalidInput => {
+                Error::Tls { host: host.to_string(), source }
+            }
             _ => Error::Connect { host: host.to_string(), source },
         })?;
         let (sender, connection) = http1::handshake(TokioIo::new(transport)).await?;

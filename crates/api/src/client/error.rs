@@ -19,6 +19,14 @@ pub enum Error {
         /// The host as text.
         host: String,
     },
+    /// The engine is not who it must be, or speaks no TLS.
+    #[error("error during connect: {host}: {source}")]
+    Tls {
+        /// The host as text.
+        host: String,
+        /// What the handshake found.
+        source: io::Error,
+    },
     /// The engine answered with an error.
     #[error("Error response from daemon: {message}")]
     Api {

@@ -18,6 +18,7 @@ mod query;
 mod stdcopy;
 mod stream;
 mod system;
+mod tls;
 mod transport;
 
 use std::sync::Mutex;
@@ -39,6 +40,7 @@ pub use images::ImportOptions;
 pub use query::Query;
 pub use stdcopy::{Demultiplexer, FrameError, Output};
 pub use stream::{Body, Hijacked, HijackedReader, HijackedWriter, JsonStream};
+pub use tls::{Tls, TlsError, TlsOptions, read_certificates, read_key};
 
 use crate::ErrorResponse;
 use crate::version::Version;
@@ -50,6 +52,7 @@ use transport::Transport;
 #[derive(Debug)]
 pub struct Client {
     host: Host,
+    tls: Option<Tls>,
     state: Mutex<State>,
 }
 
@@ -66,7 +69,13 @@ impl Client {
     pub fn new(host: Host, version: Option<Version>) -> Self {
         let settled = version.is_some();
         let state = State { version: version.unwrap_or(Version::NEWEST), settled, idle: Vec::new() };
-        Self { host, state: Mutex::new(state) }
+        Self { host, tls: None, state: Mutex::new(state) }
+    }
+
+    /// Speaks TLS to an engine that is reached over TCP.
+    #[must_use]
+    pub fn with_tls(self, tls: Tls) -> Self {
+        Self { tls: Some(tls), ..self }
     }
 
     /// Speaks this version or an older one: answers have the shape that its users expect.
@@ -95,7 +104,7 @@ impl Client {
     /// # Errors
     /// [`Error::Connect`] and [`Error::Permission`].
     pub async fn connect(&self) -> Result<(), Error> {
-        let connection = Connection::open(&self.host).await?;
+        let connection = Connection::open(&self.host, self.tls.as_ref()).await?;
         self.keep(connection);
         Ok(())
     }
@@ -320,7 +329,7 @@ impl Client {
             match idle {
                 Some(connection) if connection.is_usable() => return Ok(connection),
                 Some(_) => {}
-                None => return Connection::open(&self.host).await,
+                None => return Connection::open(&self.host, self.tls.as_ref()).await,
             }
         }
     }

@@ -7,36 +7,47 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::client::TlsStream;
 
 use super::host::Host;
+use super::tls::Tls;
 
 /// A connected socket.
 #[derive(Debug)]
 pub(crate) enum Transport {
     Unix(UnixStream),
     Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Transport {
-    pub(crate) async fn connect(host: &Host) -> io::Result<Self> {
+    /// Connects; over TCP with TLS if there is `tls`.
+    pub(crate) async fn connect(host: &Host, tls: Option<&Tls>) -> io::Result<Self> {
         match host {
             Host::Unix(path) => Ok(Self::Unix(UnixStream::connect(path).await?)),
             Host::Tcp { name, port, .. } => {
-                let mut last =
-                    io::Error::new(io::ErrorKind::NotFound, format!("lookup {name}: no such host"));
-                for address in resolve(name) {
-                    match TcpStream::connect(SocketAddr::new(address, *port)).await {
-                        Ok(stream) => {
-                            stream.set_nodelay(true)?;
-                            return Ok(Self::Tcp(stream));
-                        }
-                        Err(error) => last = error,
-                    }
-                }
-                Err(last)
+                let stream = connect_tcp(name, *port).await?;
+                let Some(tls) = tls else { return Ok(Self::Tcp(stream)) };
+                let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
+                let (connector, server) = tls.connector(name).map_err(invalid)?;
+                Ok(Self::Tls(Box::new(connector.connect(server, stream).await?)))
             }
         }
     }
+}
+
+async fn connect_tcp(name: &str, port: u16) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, format!("lookup {name}: no such host"));
+    for address in resolve(name) {
+        match TcpStream::connect(SocketAddr::new(address, port)).await {
+            Ok(stream) => {
+                stream.set_nodelay(true)?;
+                return Ok(stream);
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 /// The addresses of a name, from the hosts file only: the binary is static and has no resolver of the C library.
@@ -64,6 +75,7 @@ impl AsyncRead for Transport {
         match self.get_mut() {
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buf),
         }
     }
 }
@@ -73,6 +85,7 @@ impl AsyncWrite for Transport {
         match self.get_mut() {
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, buf),
         }
     }
 
@@ -80,6 +93,7 @@ impl AsyncWrite for Transport {
         match self.get_mut() {
             Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
             Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
         }
     }
 
@@ -87,6 +101,7 @@ impl AsyncWrite for Transport {
         match self.get_mut() {
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
         }
     }
 
@@ -98,6 +113,7 @@ impl AsyncWrite for Transport {
         match self.get_mut() {
             Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write_vectored(cx, bufs),
         }
     }
 
