@@ -27,6 +27,9 @@ use crate::{Error, digest_of, dir};
 /// others have written to it, too.
 const SYNC_FILES_MAX: u32 = 64;
 
+/// How hard layers are compressed that leave for a registry. Further levels cost far more time than they save bytes.
+const GZIP_LEVEL: flate2::Compression = flate2::Compression::new(3);
+
 /// One ingest. What was not published when it is dropped is discarded.
 pub(crate) struct Ingest {
     shared: Arc<Shared>,
@@ -112,15 +115,66 @@ impl Ingest {
     /// Adds a blob from memory.
     pub(crate) fn blob(&self, bytes: &[u8]) -> Result<Digest, Error> {
         let digest = digest_of(bytes);
-        if self.state().blobs.iter().any(|(other, _)| *other == digest)
-            || self.shared.index().has_blob(&digest)
-        {
+        if self.has_blob(&digest) {
             return Ok(digest);
         }
         let (mut file, name) = self.create()?;
         file.write_all(bytes).map_err(Error::io(format!("write blob {digest}")))?;
         self.state().blobs.push((digest.clone(), name));
         Ok(digest)
+    }
+
+    /// Adds a blob from a stream. Blocking.
+    ///
+    /// Errors: the stream failed; the disk is full. Nothing stays.
+    pub(crate) fn blob_from(&self, stream: &mut dyn Read) -> Result<Digest, Error> {
+        let (mut file, name) = self.create()?;
+        let mut hashed = Hashed::new(stream);
+        let copied = std::io::copy(&mut hashed, &mut file);
+        if let Err(error) = copied {
+            self.discard(&name);
+            return Err(Error::io("write a blob")(error));
+        }
+        let (digest, _) = hashed.finish();
+        if self.has_blob(&digest) {
+            self.discard(&name);
+        } else {
+            self.state().blobs.push((digest.clone(), name));
+        }
+        Ok(digest)
+    }
+
+    /// Compresses a layer of the store into a blob; its digest and length. The same layer makes the same bytes.
+    ///
+    /// Errors: the layer is not there or damaged; the disk is full.
+    pub(crate) fn compressed(&self, diff_id: &Digest) -> Result<(Digest, u64), Error> {
+        let fail = |error| Error::io(format!("compress layer {diff_id}"))(error);
+        let layer = self.shared.open_layer(diff_id)?;
+        let tar = layer::open_tar(layer.as_fd()).map_err(fail)?;
+        let mut tar = Hashed::new(std::io::BufReader::with_capacity(layer::CHUNK, tar));
+        let (file, name) = self.create()?;
+        let mut gzip = Hashed::new(flate2::read::GzEncoder::new(&mut tar, GZIP_LEVEL));
+        let mut file = std::io::BufWriter::with_capacity(layer::CHUNK, file);
+        let copied = std::io::copy(&mut gzip, &mut file).and_then(|_| file.flush());
+        let (digest, size) = gzip.finish();
+        let whole = copied.map_err(fail).and_then(|()| match tar.finish() {
+            (found, _) if found == *diff_id => Ok(()),
+            (found, _) => Err(Error::Damaged {
+                what: format!("layer {diff_id}"),
+                why: format!("its tar has digest {found}"),
+            }),
+        });
+        if whole.is_err() || self.has_blob(&digest) {
+            self.discard(&name);
+        } else {
+            self.state().blobs.push((digest.clone(), name));
+        }
+        whole.map(|()| (digest, size))
+    }
+
+    /// Whether a blob is in this ingest or in the store.
+    pub(crate) fn has_blob(&self, digest: &Digest) -> bool {
+        self.state().blobs.iter().any(|(other, _)| other == digest) || self.shared.index().has_blob(digest)
     }
 
     /// Unpacks a layer from a stream, plain or compressed. Several threads may do so at once.
@@ -434,8 +488,11 @@ impl Ingest {
         images: &[NewImage],
     ) -> Result<Commit, Error> {
         let mut batch = Batch::default();
+        let new_blobs: Vec<Digest> = self.state().blobs.iter().map(|(digest, _)| digest.clone()).collect();
         let index = self.shared.index();
         for ((id, _, record), image) in prepared.iter_mut().zip(images) {
+            // A blob that was there when this began may have gone with its last image since.
+            record.blobs.retain(|blob| new_blobs.contains(blob) || index.has_blob(blob));
             // What is known of an image that is here already may be more than what came with it now.
             if let Some(held) = index.held(id) {
                 *record = merge(&held.record, record);

@@ -5,18 +5,22 @@
 
 mod archive;
 mod changes;
+mod fetch;
 mod import;
 pub(crate) mod index;
 mod instruction;
 mod load;
 mod lookup;
+mod outgoing;
 mod save;
 
 use std::sync::Arc;
 
 use berth_oci::{Descriptor, Digest, ImageConfig, Platform, Reference};
 
+pub use fetch::{Fetch, Fetched, Present};
 pub use instruction::apply_changes;
+pub use outgoing::Outgoing;
 
 use crate::store::Shared;
 

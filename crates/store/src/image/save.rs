@@ -28,19 +28,19 @@ use crate::{Error, digest_of};
 type Chosen = (Arc<Image>, Option<String>);
 
 /// An image to be saved.
-struct Saved {
-    image: Arc<Image>,
+pub(super) struct Saved {
+    pub(super) image: Arc<Image>,
     /// Whole references with tags.
     names: BTreeSet<String>,
-    config: Vec<u8>,
-    manifest: Vec<u8>,
-    manifest_type: String,
+    pub(super) config: Vec<u8>,
+    pub(super) manifest: Vec<u8>,
+    pub(super) manifest_type: String,
     /// What to write for each layer, base first.
-    layers: Vec<(Descriptor, LayerSource)>,
+    pub(super) layers: Vec<(Descriptor, LayerSource)>,
 }
 
 #[derive(Clone, PartialEq, Eq)]
-enum LayerSource {
+pub(super) enum LayerSource {
     /// The blob that it came as.
     Blob,
     /// The tar, made again from the unpacked layer.
@@ -110,18 +110,10 @@ impl Images {
     }
 
     fn prepare_save(&self, image: Arc<Image>, names: BTreeSet<String>) -> Result<Saved, Error> {
-        let config = self.shared.read_blob(&image.id)?;
-        if let Some(descriptor) = &image.manifest
-            && let Ok(bytes) = self.shared.read_blob(&descriptor.digest)
-            && let Ok(Document::Manifest(manifest)) = Document::parse(&bytes)
-            && let Some(layers) = self.original_layers(&image, &manifest)
-        {
-            let manifest_type = match manifest.media_type.as_str() {
-                "" => media_type::MANIFEST.to_owned(),
-                stated => stated.to_owned(),
-            };
-            return Ok(Saved { image, names, config, manifest: bytes, manifest_type, layers });
+        if let Some(saved) = self.original(&image, names.clone())? {
+            return Ok(saved);
         }
+        let config = self.shared.read_blob(&image.id)?;
         let mut layers = Vec::new();
         for diff_id in &image.config.rootfs.diff_ids {
             let layer = self.shared.open_layer(diff_id)?;
@@ -141,6 +133,29 @@ impl Images {
         let manifest = json(&manifest)?;
         let manifest_type = media_type::MANIFEST.to_owned();
         Ok(Saved { image, names, config, manifest, manifest_type, layers })
+    }
+
+    /// An image as it came, if it came with a manifest and all of it can be written as it was.
+    pub(super) fn original(
+        &self,
+        image: &Arc<Image>,
+        names: BTreeSet<String>,
+    ) -> Result<Option<Saved>, Error> {
+        let Some(descriptor) = &image.manifest else { return Ok(None) };
+        if let Ok(bytes) = self.shared.read_blob(&descriptor.digest)
+            && let Ok(Document::Manifest(manifest)) = Document::parse(&bytes)
+            && let Some(layers) = self.original_layers(image, &manifest)
+        {
+            let manifest_type = match (manifest.media_type.as_str(), descriptor.media_type.as_str()) {
+                ("", "") => media_type::MANIFEST.to_owned(),
+                ("", known) => known.to_owned(),
+                (stated, _) => stated.to_owned(),
+            };
+            let config = self.shared.read_blob(&image.id)?;
+            let image = Arc::clone(image);
+            return Ok(Some(Saved { image, names, config, manifest: bytes, manifest_type, layers }));
+        }
+        Ok(None)
     }
 
     /// The layers of the manifest that an image came with, if all of them can be written as they were.
@@ -266,7 +281,7 @@ fn tag_only(name: &str) -> Option<String> {
     (!name.contains('@')).then(|| name.to_owned())
 }
 
-fn descriptor(media_type: &str, digest: Digest, size: u64) -> Descriptor {
+pub(super) fn descriptor(media_type: &str, digest: Digest, size: u64) -> Descriptor {
     Descriptor {
         media_type: media_type.to_owned(),
         digest,
@@ -278,7 +293,7 @@ fn descriptor(media_type: &str, digest: Digest, size: u64) -> Descriptor {
     }
 }
 
-fn json<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, Error> {
+pub(super) fn json<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, Error> {
     serde_json::to_vec(value).map_err(|error| failed(error.into()))
 }
 

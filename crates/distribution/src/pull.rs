@@ -1,0 +1,685 @@
+//! Pull: a name's manifest for this platform, its configuration, and its layers side by side into the store.
+
+use std::collections::BTreeSet;
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::time::Duration;
+
+use berth_oci::image::{Document, media_type};
+use berth_oci::{Descriptor, Digest, ImageConfig, Index, Manifest, Platform, Reference};
+use berth_store::image::{Fetch, Fetched, Present};
+use berth_store::{Images, digest_of};
+use bytes::Bytes;
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use hyper::header::{ACCEPT, CONTENT_RANGE, RANGE};
+use hyper::{Method, Response, StatusCode};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::client::{pause, pull_words};
+use crate::session::{Ask, Session, encode, resolve};
+use crate::{Client, Credentials, Error, OnUpdate, Resolved, Update};
+
+/// A layer that sends nothing for this long is asked for again.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// A layer must bring this much in each window, or it is asked for again: a drip is no download.
+const DRIP_WINDOW: Duration = Duration::from_secs(30);
+const DRIP_BYTES_MIN: u64 = 16 << 10;
+/// Pieces between the socket and the unpacking of a layer.
+const PIECES: usize = 8;
+/// How often progress is told, in bytes.
+const PROGRESS_BYTES: u64 = 512 << 10;
+/// The number of tags that are pulled with `--all-tags`, and the pages they come in.
+const TAGS_MAX: usize = 100_000;
+const TAGS_BYTES_MAX: usize = 4 << 20;
+/// Indexes in indexes.
+const INDEX_DEPTH_MAX: u32 = 4;
+
+/// What to pull.
+#[derive(Clone, Debug)]
+pub struct Pull {
+    /// The image; a name without tag and digest means `latest`, or all tags.
+    pub reference: Reference,
+    /// All tags of the repository.
+    pub all_tags: bool,
+    /// The platform; the host's if `None`.
+    pub platform: Option<Platform>,
+    /// Who asks.
+    pub credentials: Option<Credentials>,
+}
+
+/// A pulled image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pulled {
+    /// Its ID.
+    pub id: Digest,
+    /// The name it was pulled by.
+    pub reference: Reference,
+    /// The digest of what the name stands for.
+    pub digest: Digest,
+    /// Whether the name meant the same image before.
+    pub up_to_date: bool,
+}
+
+impl Client {
+    /// Pulls images into the store, telling progress in Docker's terms, the last word included. Dropping the future
+    /// ends the pull and leaves nothing behind.
+    ///
+    /// Errors: as [`Client::resolve`]; no image for the platform; a layer is refused; the disk is full. Images pulled
+    /// before, with `all_tags`, stay.
+    pub async fn pull(
+        &self,
+        images: &Images,
+        pull: &Pull,
+        on_update: &OnUpdate,
+    ) -> Result<Vec<Pulled>, Error> {
+        if !pull.all_tags {
+            let reference = pull.reference.clone().or_latest();
+            return Ok(vec![self.pull_one(images, pull, &reference, on_update).await?]);
+        }
+        if !pull.reference.is_name_only() {
+            return Err(Error::Invalid("tag can't be used with --all-tags/-a".to_owned()));
+        }
+        let mut pulled = Vec::new();
+        for tag in self.tags(&pull.reference, pull.credentials.as_ref()).await? {
+            let reference =
+                pull.reference.with_tag(&tag).map_err(|error| Error::Lie(format!("tag {tag:?}: {error}")))?;
+            pulled.push(self.pull_one(images, pull, &reference, on_update).await?);
+        }
+        Ok(pulled)
+    }
+
+    /// The tags of a repository, sorted.
+    ///
+    /// Errors: as [`Client::resolve`].
+    pub async fn tags(
+        &self,
+        repository: &Reference,
+        credentials: Option<&Credentials>,
+    ) -> Result<Vec<String>, Error> {
+        #[derive(serde::Deserialize)]
+        struct Page {
+            #[serde(default)]
+            tags: Option<Vec<String>>,
+        }
+        let mut last = None;
+        for endpoint in crate::endpoint::Endpoint::all(&self.shared.options, repository)? {
+            let session = self.session(endpoint, repository, "pull", credentials);
+            let mut tags = BTreeSet::new();
+            let mut url = session.endpoint.url(&format!("{}/tags/list?n=1000", repository.path()));
+            loop {
+                let ask = Ask::new(Method::GET, url.clone());
+                let read = self.patiently(true, || session.read(&ask, TAGS_BYTES_MAX)).await;
+                let (headers, body) = match read {
+                    Ok(read) => read,
+                    Err(error) if session.endpoint.passes_on(&error) => {
+                        last = last.or(Some(error));
+                        break;
+                    }
+                    Err(error) => return Err(pull_words(error, repository)),
+                };
+                let page: Page = serde_json::from_slice(&body)
+                    .map_err(|error| Error::Lie(format!("{url}: the list of tags is malformed: {error}")))?;
+                let before = tags.len();
+                tags.extend(page.tags.unwrap_or_default());
+                let next = headers.get("link").and_then(|link| link.to_str().ok()).and_then(next_page);
+                let next = next.and_then(|target| resolve(&url, target));
+                match next {
+                    // A page that brings nothing new would bring nothing new for ever.
+                    Some(next) if tags.len() > before && tags.len() < TAGS_MAX => url = next,
+                    _ => return Ok(tags.into_iter().collect()),
+                }
+            }
+        }
+        Err(last.unwrap_or_else(|| Error::NotFound(format!("no endpoint for {}", repository.familiar()))))
+    }
+
+    async fn pull_one(
+        &self,
+        images: &Images,
+        pull: &Pull,
+        reference: &Reference,
+        on_update: &OnUpdate,
+    ) -> Result<Pulled, Error> {
+        let (top, sessions) = self.resolve_at(reference, pull.credentials.as_ref()).await?;
+        let tell = |id: &str, status: String| {
+            on_update(Update { id: id.to_owned(), status, progress: None });
+        };
+        let what = reference.digest().map(Digest::to_string);
+        let what = what.as_deref().or(reference.tag()).unwrap_or_default();
+        tell(what, format!("Pulling from {}", short_path(reference)));
+        let wanted = pull.platform.clone().unwrap_or_else(Platform::host);
+        let (manifest, bytes) = self.for_platform(&sessions, reference, &top, &wanted).await?;
+        if let Some(platform) = &pull.platform {
+            // Asked for by hand: an image that says it is something else is not it.
+            let config = self.config(&sessions, reference, &manifest).await?;
+            let actual = ImageConfig::parse(&config)?.platform();
+            if !platform.accepts(&actual) {
+                return Err(Error::NotFound(format!(
+                    "image with reference {} was found but does not provide the specified platform ({platform})",
+                    reference.familiar()
+                )));
+            }
+        }
+        let mut names = vec![reference.clone()];
+        if reference.digest().is_none() {
+            names.push(reference.with_digest(top.digest.clone()));
+        }
+        let before = images.get(&reference.to_string()).ok().map(|image| image.id.clone());
+        let id = manifest.config.digest.clone();
+        let up_to_date = before.as_ref() == Some(&id);
+        let job = Job { client: self, sessions: &sessions, reference, on_update, images };
+        job.run(manifest, bytes, names).await?;
+        let status = if up_to_date { "Image is up to date for" } else { "Downloaded newer image for" };
+        tell("", format!("Digest: {}", top.digest));
+        tell("", format!("Status: {status} {}", reference.familiar()));
+        Ok(Pulled { id, reference: reference.clone(), digest: top.digest, up_to_date })
+    }
+
+    /// The manifest for a platform, going through indexes.
+    async fn for_platform(
+        &self,
+        sessions: &[Arc<Session>],
+        reference: &Reference,
+        top: &Resolved,
+        wanted: &Platform,
+    ) -> Result<(Manifest, Bytes), Error> {
+        let mut bytes = top.document.clone();
+        for _ in 0..INDEX_DEPTH_MAX {
+            let index = match Document::parse(&bytes)? {
+                Document::Manifest(manifest) => return Ok((*manifest, bytes)),
+                Document::Index(index) => index,
+            };
+            let chosen = choose(&index, wanted).ok_or_else(|| {
+                Error::NotFound(format!("no matching manifest for {wanted} in the manifest list entries"))
+            })?;
+            let by_digest = reference.with_digest(chosen.digest.clone());
+            let resolved =
+                self.ask_each(sessions, async |session| self.manifest(session, &by_digest, true).await);
+            let resolved = resolved.await.map_err(|error| pull_words(error, reference))?;
+            if resolved.document.len() as u64 != chosen.size {
+                return Err(Error::Lie(format!(
+                    "manifest {} has {} bytes, and not {} as its index says",
+                    chosen.digest,
+                    resolved.document.len(),
+                    chosen.size
+                )));
+            }
+            bytes = resolved.document;
+        }
+        Err(Error::Lie(format!(
+            "{}: more than {INDEX_DEPTH_MAX} indexes in each other",
+            reference.familiar()
+        )))
+    }
+
+    /// The configuration that a manifest names, checked.
+    async fn config(
+        &self,
+        sessions: &[Arc<Session>],
+        reference: &Reference,
+        manifest: &Manifest,
+    ) -> Result<Bytes, Error> {
+        let config = &manifest.config;
+        let image = matches!(config.media_type.as_str(), media_type::CONFIG | media_type::DOCKER_CONFIG | "");
+        if !image {
+            return Err(Error::Invalid(format!(
+                "{} is no image: unsupported media type {}",
+                reference.familiar(),
+                config.media_type
+            )));
+        }
+        let limit = berth_oci::image::DOCUMENT_BYTES_MAX;
+        if config.size > limit as u64 {
+            return Err(Error::Lie(format!("configuration {} has {} bytes", config.digest, config.size)));
+        }
+        let path = format!("{}/blobs/{}", reference.path(), config.digest);
+        let bytes = self
+            .ask_each(sessions, async |session| {
+                let ask = Ask::new(Method::GET, session.endpoint.url(&path));
+                self.patiently(true, || session.read(&ask, limit)).await.map(|(_, bytes)| bytes)
+            })
+            .await?;
+        if bytes.len() as u64 != config.size || digest_of(&bytes) != config.digest {
+            return Err(Error::Lie(format!(
+                "image config verification failed for digest {}: what came has digest {}",
+                config.digest,
+                digest_of(&bytes)
+            )));
+        }
+        Ok(bytes)
+    }
+
+    /// Asks one session after the other, as far as a failure may be the session's own.
+    async fn ask_each<T>(
+        &self,
+        sessions: &[Arc<Session>],
+        action: impl AsyncFn(&Session) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let mut last = None;
+        for session in sessions {
+            match action(session).await {
+                Ok(value) => return Ok(value),
+                Err(error) if session.endpoint.passes_on(&error) => last = last.or(Some(error)),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(last.unwrap_or_else(|| Error::NotFound("no endpoint".to_owned())))
+    }
+}
+
+/// The best manifest of an index for a platform.
+fn choose<'a>(index: &'a Index, wanted: &Platform) -> Option<&'a Descriptor> {
+    let ranked = index.manifests.iter().filter_map(|manifest| {
+        let platform = manifest.platform.as_ref()?;
+        Some((wanted.rank(platform)?, manifest))
+    });
+    let best = ranked.min_by_key(|(rank, _)| *rank).map(|(_, manifest)| manifest);
+    // An index of one manifest that says nothing of platforms means that one.
+    best.or_else(|| match index.manifests.as_slice() {
+        [only] if only.platform.is_none() => Some(only),
+        _ => None,
+    })
+}
+
+/// The target of `rel="next"` in a `Link` header.
+fn next_page(link: &str) -> Option<&str> {
+    let (target, rest) = link.trim().strip_prefix('<')?.split_once('>')?;
+    rest.contains("next").then_some(target)
+}
+
+/// What Docker calls a repository here: `library/busybox`, without its registry.
+fn short_path(reference: &Reference) -> &str {
+    reference.path()
+}
+
+/// One image on its way.
+struct Job<'a> {
+    client: &'a Client,
+    sessions: &'a [Arc<Session>],
+    reference: &'a Reference,
+    on_update: &'a OnUpdate,
+    images: &'a Images,
+}
+
+/// A layer that has to be fetched.
+struct Layer {
+    client: Client,
+    sessions: Vec<Arc<Session>>,
+    /// Its place below `/v2/`.
+    path: String,
+    descriptor: Descriptor,
+    diff_id: Digest,
+    present: Present,
+    fetch: Arc<Fetch>,
+    on_update: OnUpdate,
+}
+
+impl Job<'_> {
+    async fn run(self, manifest: Manifest, bytes: Bytes, names: Vec<Reference>) -> Result<(), Error> {
+        let config = self.client.config(self.sessions, self.reference, &manifest).await?;
+        let diff_ids = ImageConfig::parse(&config)?.rootfs.diff_ids;
+        if diff_ids.len() != manifest.layers.len() {
+            return Err(Error::Lie(format!(
+                "invalid manifest, layers length mismatch: expected {}, got {}",
+                diff_ids.len(),
+                manifest.layers.len()
+            )));
+        }
+        let images = self.images.clone();
+        let fetch = Arc::new(blocking(move || images.fetch()).await?);
+        let mut layers: Vec<(Descriptor, Digest)> = Vec::new();
+        for (descriptor, diff_id) in manifest.layers.iter().zip(&diff_ids) {
+            check_layer(descriptor)?;
+            if !layers.iter().any(|(known, _)| known.digest == descriptor.digest) {
+                layers.push((descriptor.clone(), diff_id.clone()));
+            }
+        }
+        for (descriptor, diff_id) in &layers {
+            let status = match fetch.present(descriptor, diff_id)? {
+                Present::Whole => "Already exists",
+                _ => "Pulling fs layer",
+            };
+            self.tell(descriptor, status);
+        }
+        // In one order for all, so that no two pulls wait for each other.
+        layers.sort_by(|(one, _), (other, _)| one.digest.as_str().cmp(other.digest.as_str()));
+        let mut running = JoinSet::new();
+        let mut locks = Vec::new();
+        for (descriptor, diff_id) in layers {
+            if fetch.present(&descriptor, &diff_id)? == Present::Whole {
+                continue;
+            }
+            let lock = self.client.under_way(&descriptor.digest);
+            locks.push(match Arc::clone(&lock).try_lock_owned() {
+                Ok(held) => held,
+                Err(_) => {
+                    self.tell(&descriptor, "Waiting");
+                    self.wait_for(&mut running, lock).await?
+                }
+            });
+            // Another pull may have brought it meanwhile.
+            let present = fetch.present(&descriptor, &diff_id)?;
+            if present == Present::Whole {
+                self.tell(&descriptor, "Already exists");
+                continue;
+            }
+            let layer = self.layer(descriptor, diff_id, present, &fetch);
+            running.spawn(layer.run());
+        }
+        while let Some(done) = running.join_next().await {
+            finished(done)?;
+        }
+        let manifest_type = manifest.media_type;
+        let image = Fetched { config: config.to_vec(), manifest_type, manifest: bytes.to_vec(), names };
+        blocking(move || fetch.publish(image)).await?;
+        Ok(())
+    }
+
+    /// Waits for a layer that another pull fetches, while our own go on.
+    async fn wait_for(
+        &self,
+        running: &mut JoinSet<Result<(), Error>>,
+        lock: Arc<tokio::sync::Mutex<()>>,
+    ) -> Result<tokio::sync::OwnedMutexGuard<()>, Error> {
+        let held = lock.lock_owned();
+        tokio::pin!(held);
+        loop {
+            tokio::select! {
+                guard = &mut held => return Ok(guard),
+                Some(done) = running.join_next(), if !running.is_empty() => finished(done)?,
+            }
+        }
+    }
+
+    fn layer(&self, descriptor: Descriptor, diff_id: Digest, present: Present, fetch: &Arc<Fetch>) -> Layer {
+        Layer {
+            client: self.client.clone(),
+            sessions: self.sessions.to_vec(),
+            path: format!("{}/blobs/{}", self.reference.path(), descriptor.digest),
+            descriptor,
+            diff_id,
+            present,
+            fetch: Arc::clone(fetch),
+            on_update: Arc::clone(self.on_update),
+        }
+    }
+
+    fn tell(&self, layer: &Descriptor, status: &str) {
+        let id = layer.digest.short().to_owned();
+        (self.on_update)(Update { id, status: status.to_owned(), progress: None });
+    }
+}
+
+fn finished(done: Result<Result<(), Error>, tokio::task::JoinError>) -> Result<(), Error> {
+    done.unwrap_or_else(|error| Err(Error::Lie(format!("a layer's task ended: {error}"))))
+}
+
+/// Runs what blocks.
+pub(crate) async fn blocking<T: Send + 'static>(
+    action: impl FnOnce() -> Result<T, berth_store::Error> + Send + 'static,
+) -> Result<T, Error> {
+    match tokio::task::spawn_blocking(action).await {
+        Ok(result) => Ok(result?),
+        Err(error) => Err(Error::Lie(format!("a task of the store ended: {error}"))),
+    }
+}
+
+/// Refuses what is no layer that we can unpack.
+fn check_layer(layer: &Descriptor) -> Result<(), Error> {
+    let kind = layer.media_type.as_str();
+    let is_layer = kind.contains("tar") && !kind.ends_with("+encrypted");
+    match kind {
+        "" => Ok(()),
+        _ if is_layer => Ok(()),
+        _ => Err(Error::Invalid(format!("layer {} has unsupported media type {kind}", layer.digest))),
+    }
+}
+
+impl Layer {
+    async fn run(self) -> Result<(), Error> {
+        let downloads = Arc::clone(&self.client.shared.downloads);
+        let permit = match downloads.try_acquire() {
+            Ok(permit) => permit,
+            Err(_) => {
+                self.tell("Waiting", None);
+                downloads.acquire().await.map_err(|_| Error::Lie("no downloads are allowed".to_owned()))?
+            }
+        };
+        let (sender, receiver) = mpsc::channel(PIECES);
+        let fetch = Arc::clone(&self.fetch);
+        let (descriptor, diff_id, present) = (self.descriptor.clone(), self.diff_id.clone(), self.present);
+        let unpacking = tokio::task::spawn_blocking(move || {
+            let stream = Pieces { receiver, piece: Bytes::new() };
+            match present {
+                Present::Absent => fetch.layer(&descriptor, &diff_id, stream),
+                _ => fetch.blob(&descriptor, stream),
+            }
+        });
+        let downloaded = self.download(&sender).await;
+        if let Err(error) = &downloaded {
+            // Where the unpacking has ended already, its own error tells why.
+            sender.send(Err(io::Error::other(error.to_string()))).await.ok();
+        }
+        drop(sender);
+        drop(permit);
+        if downloaded.is_ok() {
+            self.tell("Verifying Checksum", None);
+            self.tell("Download complete", None);
+        }
+        let unpacked = unpacking.await.map_err(|error| Error::Lie(format!("unpacking ended: {error}")))?;
+        match (downloaded, unpacked) {
+            (Ok(()), Ok(())) => {
+                self.tell("Pull complete", None);
+                Ok(())
+            }
+            // The receiver went away because the unpacking failed.
+            (Err(Error::Lie(why)), Err(error)) if why.is_empty() => Err(error.into()),
+            (Err(error), _) => Err(error),
+            (Ok(()), Err(error)) => Err(error.into()),
+        }
+    }
+
+    fn tell(&self, status: &str, progress: Option<(u64, u64)>) {
+        let id = self.descriptor.digest.short().to_owned();
+        (self.on_update)(Update { id, status: status.to_owned(), progress });
+    }
+
+    /// Brings the bytes, going on where a connection broke off, at the next endpoint if one is not to be had.
+    async fn download(&self, to: &mpsc::Sender<io::Result<Bytes>>) -> Result<(), Error> {
+        let mut offset = 0;
+        let mut first_error = None;
+        for (place, session) in self.sessions.iter().enumerate() {
+            match self.download_from(session, &mut offset, to).await {
+                Ok(()) => return Ok(()),
+                Err(error) => {
+                    let is_last = place + 1 == self.sessions.len();
+                    if is_last || !session.endpoint.passes_on(&error) {
+                        return Err(first_error.unwrap_or(error));
+                    }
+                    first_error = first_error.or(Some(error));
+                }
+            }
+        }
+        Err(Error::NotFound(format!("no endpoint for {}", self.descriptor.digest)))
+    }
+
+    async fn download_from(
+        &self,
+        session: &Session,
+        offset: &mut u64,
+        to: &mpsc::Sender<io::Result<Bytes>>,
+    ) -> Result<(), Error> {
+        let mut attempt = 0;
+        loop {
+            let before = *offset;
+            let error = match self.stream(session, offset, to).await {
+                Err(error) if error.is_passing() => error,
+                result => return result,
+            };
+            attempt = if *offset > before { 1 } else { attempt + 1 };
+            let wait = pause(&error, attempt).filter(|_| attempt < self.client.shared.options.attempts);
+            let Some(wait) = wait else { return Err(error) };
+            tracing::info!(%error, offset, layer = %self.descriptor.digest, "a download goes on after a failure");
+            self.tell(&format!("Retrying in {} seconds", wait.as_secs().max(1)), None);
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// One request for what is still missing.
+    async fn stream(
+        &self,
+        session: &Session,
+        offset: &mut u64,
+        to: &mpsc::Sender<io::Result<Bytes>>,
+    ) -> Result<(), Error> {
+        let total = self.descriptor.size;
+        let mut ask = Ask::new(Method::GET, session.endpoint.url(&self.path)).header(ACCEPT, "*/*");
+        if *offset > 0 {
+            ask = ask.header(RANGE, &format!("bytes={offset}-"));
+        }
+        let answer = session.send(&ask).await?;
+        let mut skip = to_skip(&ask, &answer, *offset)?;
+        let mut body = answer.into_body();
+        let mut told = *offset;
+        let mut window = (tokio::time::Instant::now(), *offset);
+        while let Some(piece) = next_piece(&ask, &mut body).await? {
+            let mut piece = piece;
+            if skip > 0 {
+                let dropped = skip.min(piece.len() as u64);
+                skip -= dropped;
+                // No more than the piece is long.
+                piece = piece.slice(usize::try_from(dropped).unwrap_or(piece.len())..);
+            }
+            if *offset + piece.len() as u64 > total {
+                return Err(Error::Lie(format!(
+                    "layer {} is longer than the {total} bytes that its manifest says",
+                    self.descriptor.digest
+                )));
+            }
+            *offset += piece.len() as u64;
+            if !piece.is_empty() && to.send(Ok(piece)).await.is_err() {
+                return Err(Error::Lie(String::new()));
+            }
+            if *offset - told >= PROGRESS_BYTES {
+                told = *offset;
+                self.tell("Downloading", Some((told, total)));
+            }
+            // The time that unpacking takes does not count against the registry.
+            if window.0.elapsed() > DRIP_WINDOW {
+                if *offset - window.1 < DRIP_BYTES_MIN && skip == 0 {
+                    return Err(ask.failed(format!("only {} bytes in {DRIP_WINDOW:?}", *offset - window.1)));
+                }
+                window = (tokio::time::Instant::now(), *offset);
+            }
+        }
+        if *offset < total {
+            return Err(ask.failed("unexpected EOF"));
+        }
+        Ok(())
+    }
+}
+
+/// How much of an answer is known already: an endpoint without ranges sends all from the start.
+fn to_skip(ask: &Ask, answer: &Response<Incoming>, offset: u64) -> Result<u64, Error> {
+    match answer.status() {
+        StatusCode::PARTIAL_CONTENT if offset > 0 => {
+            let range = answer.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
+            let start =
+                range.and_then(|range| range.strip_prefix("bytes ")?.split('-').next()?.parse::<u64>().ok());
+            match start {
+                Some(start) if start == offset => Ok(0),
+                _ => Err(ask.failed(format!("asked for bytes from {offset}, got {range:?}"))),
+            }
+        }
+        StatusCode::OK => Ok(offset),
+        other => Err(ask.failed(format!("received unexpected HTTP status: {other}"))),
+    }
+}
+
+async fn next_piece(ask: &Ask, body: &mut Incoming) -> Result<Option<Bytes>, Error> {
+    loop {
+        let frame = match tokio::time::timeout(IDLE_TIMEOUT, body.frame()).await {
+            Ok(Some(Ok(frame))) => frame,
+            Ok(Some(Err(error))) => return Err(ask.failed(error)),
+            Ok(None) => return Ok(None),
+            Err(_) => return Err(ask.failed(format!("nothing came for {IDLE_TIMEOUT:?}"))),
+        };
+        if let Ok(piece) = frame.into_data() {
+            return Ok(Some(piece));
+        }
+    }
+}
+
+/// What comes from the socket, for a thread that blocks.
+struct Pieces {
+    receiver: mpsc::Receiver<io::Result<Bytes>>,
+    piece: Bytes,
+}
+
+impl Read for Pieces {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.piece.is_empty() {
+            match self.receiver.blocking_recv() {
+                Some(piece) => self.piece = piece?,
+                None => return Ok(0),
+            }
+        }
+        let length = buffer.len().min(self.piece.len());
+        buffer[..length].copy_from_slice(&self.piece.split_to(length));
+        Ok(length)
+    }
+}
+
+/// The path of a blob upload that mounts a blob of another repository.
+pub(crate) fn mount_path(repository: &str, digest: &Digest, from: &str) -> String {
+    format!("{repository}/blobs/uploads/?mount={}&from={}", encode(digest.as_str()), encode(from))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(os: &str, architecture: &str, variant: &str) -> Descriptor {
+        let digest = digest_of(format!("{os}{architecture}{variant}").as_bytes());
+        serde_json::from_value(serde_json::json!({
+            "mediaType": media_type::MANIFEST, "digest": digest.to_string(), "size": 1,
+            "platform": {"os": os, "architecture": architecture, "variant": variant},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn the_best_platform_of_an_index() {
+        let manifests = vec![
+            entry("windows", "amd64", ""),
+            entry("linux", "arm", "v6"),
+            entry("linux", "arm", "v7"),
+            entry("linux", "amd64", ""),
+            entry("unknown", "unknown", ""),
+        ];
+        let index: Index = serde_json::from_value(serde_json::json!({
+            "schemaVersion": 2, "manifests": manifests,
+        }))
+        .unwrap();
+        let pick = |platform: &str| {
+            let platform = Platform::parse(platform).unwrap();
+            choose(&index, &platform).and_then(|found| found.platform.clone()).map(|p| p.to_string())
+        };
+        assert_eq!(pick("linux/amd64").as_deref(), Some("linux/amd64"));
+        assert_eq!(pick("linux/arm/v7").as_deref(), Some("linux/arm/v7"));
+        assert_eq!(pick("linux/arm/v6").as_deref(), Some("linux/arm/v6"));
+        assert_eq!(pick("linux/s390x"), None);
+    }
+
+    #[test]
+    fn pages_are_followed_by_their_links() {
+        assert_eq!(
+            next_page(r#"</v2/a/tags/list?last=x&n=2>; rel="next""#),
+            Some("/v2/a/tags/list?last=x&n=2")
+        );
+        assert_eq!(next_page("<x>; rel=prev"), None);
+        assert_eq!(next_page("x"), None);
+    }
+}

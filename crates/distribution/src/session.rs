@@ -1,0 +1,470 @@
+//! Requests to one endpoint about one repository: authorised, retried once with fresh credentials, redirected safely.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use base64::Engine as _;
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use hyper::header::{
+    AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, USER_AGENT, WWW_AUTHENTICATE,
+};
+use hyper::{Method, Request, Response, StatusCode, Uri};
+use serde::Deserialize;
+
+use crate::auth::{Challenge, challenges, trusts};
+use crate::client::Shared;
+use crate::endpoint::Endpoint;
+use crate::transport::Body;
+use crate::{Credentials, Error};
+
+/// The time in which a registry must begin to answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+const REDIRECTS_MAX: u32 = 8;
+/// The largest error body or token that is read.
+const SMALL_BYTES_MAX: usize = 1 << 20;
+
+/// What makes the body of a request, anew for each try.
+pub(crate) type MakeBody = Arc<dyn Fn() -> Body + Send + Sync>;
+
+/// One request.
+#[derive(Clone)]
+pub(crate) struct Ask {
+    pub(crate) method: Method,
+    pub(crate) url: String,
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(crate) body: Option<MakeBody>,
+}
+
+impl Ask {
+    pub(crate) fn new(method: Method, url: String) -> Self {
+        Self { method, url, headers: Vec::new(), body: None }
+    }
+
+    pub(crate) fn header(mut self, name: HeaderName, value: &str) -> Self {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.headers.push((name, value));
+        }
+        self
+    }
+
+    pub(crate) fn bytes(mut self, content_type: &str, bytes: Bytes) -> Self {
+        self.body =
+            Some(Arc::new(move || Full::new(bytes.clone()).map_err(|never| match never {}).boxed_unsync()));
+        self.header(CONTENT_TYPE, content_type)
+    }
+
+    /// An error of the way there, in Go's form.
+    #[expect(clippy::needless_pass_by_value, reason = "texts of any kind, made for this call")]
+    pub(crate) fn failed(&self, why: impl std::fmt::Display) -> Error {
+        Error::Transport { method: go_method(&self.method), url: self.url.clone(), why: why.to_string() }
+    }
+}
+
+/// How far the identity of a session is settled.
+#[derive(Clone, Default)]
+enum Identity {
+    #[default]
+    Unasked,
+    Header(HeaderValue),
+}
+
+/// Requests about one repository (or none) at one endpoint.
+pub(crate) struct Session {
+    shared: Arc<Shared>,
+    pub(crate) endpoint: Endpoint,
+    /// The token scopes to ask for.
+    scopes: Vec<String>,
+    credentials: Option<Credentials>,
+    identity: Mutex<Identity>,
+}
+
+impl Session {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        endpoint: Endpoint,
+        scopes: Vec<String>,
+        credentials: Option<Credentials>,
+    ) -> Self {
+        // What is meant for a registry is nobody else's, a mirror of it included.
+        let credentials = credentials.filter(|it| !it.is_empty() && !endpoint.is_mirror);
+        let identity = match credentials.as_ref().map(|it| it.registry_token.as_str()) {
+            Some(token) if !token.is_empty() => bearer(token).map_or(Identity::Unasked, Identity::Header),
+            _ => Identity::Unasked,
+        };
+        Self { shared, endpoint, scopes, credentials, identity: Mutex::new(identity) }
+    }
+
+    /// Sends a request and waits for the head of the answer. A challenge is answered once; redirects of reads are
+    /// followed, without credentials where they lead to another host. Answers of 400 and more are errors.
+    pub(crate) async fn send(&self, ask: &Ask) -> Result<Response<Incoming>, Error> {
+        let first = self.try_once(ask).await?;
+        if first.status() != StatusCode::UNAUTHORIZED {
+            return checked(ask, first).await;
+        }
+        let offered: Vec<Challenge> = first
+            .headers()
+            .get_all(WWW_AUTHENTICATE)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(challenges)
+            .collect();
+        match self.answer(ask, &offered).await? {
+            Some(header) => {
+                *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = Identity::Header(header);
+                checked(ask, self.try_once(ask).await?).await
+            }
+            None if offered.iter().any(|challenge| challenge.scheme == "basic")
+                && self.credentials.is_none() =>
+            {
+                Err(ask.failed("no basic auth credentials"))
+            }
+            None => checked(ask, first).await,
+        }
+    }
+
+    /// The whole of a small answer.
+    pub(crate) async fn read(&self, ask: &Ask, limit: usize) -> Result<(HeaderMap, Bytes), Error> {
+        let answer = self.send(ask).await?;
+        let (head, body) = answer.into_parts();
+        let body = tokio::time::timeout(ANSWER_TIMEOUT, Limited::new(body, limit).collect()).await;
+        match body {
+            Ok(Ok(body)) => Ok((head.headers, body.to_bytes())),
+            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+                Err(Error::Lie(format!("{}: the answer is longer than {limit} bytes", ask.url)))
+            }
+            Ok(Err(error)) => Err(ask.failed(error)),
+            Err(_) => Err(ask.failed("the answer does not end")),
+        }
+    }
+
+    async fn try_once(&self, ask: &Ask) -> Result<Response<Incoming>, Error> {
+        let own = origin(&ask.url);
+        let mut url = ask.url.clone();
+        for _ in 0..=REDIRECTS_MAX {
+            let is_own = origin(&url) == own;
+            let answer = self.round(ask, &url, is_own).await?;
+            let follows =
+                matches!(ask.method, Method::GET | Method::HEAD) && answer.status().is_redirection();
+            if !follows || answer.status() == StatusCode::NOT_MODIFIED {
+                return Ok(answer);
+            }
+            let target = answer.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+            let target = target.ok_or_else(|| ask.failed("redirected to nowhere"))?;
+            let next =
+                resolve(&url, target).ok_or_else(|| ask.failed(format!("redirected to {target:?}")))?;
+            if url.starts_with("https://") && !next.starts_with("https://") {
+                return Err(ask.failed(format!("redirected from TLS to {next}: refused")));
+            }
+            url = next;
+        }
+        Err(ask.failed(format!("stopped after {REDIRECTS_MAX} redirects")))
+    }
+
+    async fn round(&self, ask: &Ask, url: &str, is_own: bool) -> Result<Response<Incoming>, Error> {
+        let uri: Uri = url.parse().map_err(|_| ask.failed("malformed URL"))?;
+        let host = uri.authority().map_or("", |authority| authority.as_str()).to_owned();
+        let mut request = Request::builder().method(ask.method.clone()).uri(uri);
+        if let Some(headers) = request.headers_mut() {
+            headers.extend(ask.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
+            if let Ok(agent) = HeaderValue::from_str(&self.shared.options.user_agent) {
+                headers.insert(USER_AGENT, agent);
+            }
+            let identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            if let (Identity::Header(header), true) = (identity, is_own) {
+                headers.insert(AUTHORIZATION, header);
+            }
+        }
+        let body = ask.body.as_ref().map_or_else(empty, |make| make());
+        let request = request.body(body).map_err(|error| ask.failed(error))?;
+        let pool = self.shared.transport.pool(&host).map_err(|why| ask.failed(why))?;
+        // A body takes the time it takes; who sends it watches over it.
+        let answer = if ask.body.is_some() {
+            pool.request(request).await
+        } else {
+            match tokio::time::timeout(ANSWER_TIMEOUT, pool.request(request)).await {
+                Ok(answer) => answer,
+                Err(_) => return Err(ask.failed("net/http: timeout awaiting response headers")),
+            }
+        };
+        answer.map_err(|error| ask.failed(root_cause(&error)))
+    }
+
+    /// The header that answers a challenge; `None` if we have nothing to answer it with.
+    async fn answer(&self, ask: &Ask, offered: &[Challenge]) -> Result<Option<HeaderValue>, Error> {
+        if let Some(challenge) = offered.iter().find(|challenge| challenge.scheme == "bearer") {
+            return self.token(ask, challenge).await.map(|token| bearer(&token));
+        }
+        let is_basic = offered.iter().any(|challenge| challenge.scheme == "basic");
+        let named = self.credentials.as_ref().filter(|it| !it.username.is_empty());
+        Ok(named.filter(|_| is_basic).and_then(|it| basic(&it.username, &it.password)))
+    }
+
+    /// A token from the service that the challenge names.
+    async fn token(&self, ask: &Ask, challenge: &Challenge) -> Result<String, Error> {
+        let realm = challenge.get("realm").unwrap_or_default();
+        let service = challenge.get("service").unwrap_or_default();
+        let (Some(from), Some(to)) = (origin(&ask.url), origin(realm)) else {
+            return Err(
+                ask.failed(format!("the registry names {realm:?} as its token service, which is no URL"))
+            );
+        };
+        let credentials = self.credentials.as_ref();
+        if credentials.is_some() && !trusts(from, to) {
+            return Err(ask.failed(format!(
+                "the registry wants the credentials shown to {}://{}, which is not of its site: refused",
+                to.0, to.1
+            )));
+        }
+        let stated = challenge.get("scope").unwrap_or_default();
+        let mut scopes: Vec<&str> = self.scopes.iter().map(String::as_str).collect();
+        if scopes.is_empty() {
+            scopes.extend(stated.split(' ').filter(|scope| !scope.is_empty()));
+        }
+        let refresh = credentials.map(|it| it.identity_token.as_str()).filter(|token| !token.is_empty());
+        let request = match refresh {
+            Some(refresh) => {
+                let form = form(&[
+                    ("grant_type", "refresh_token"),
+                    ("service", service),
+                    ("client_id", "berth"),
+                    ("scope", &scopes.join(" ")),
+                    ("refresh_token", refresh),
+                ]);
+                Ask::new(Method::POST, realm.to_owned())
+                    .bytes("application/x-www-form-urlencoded", Bytes::from(form))
+            }
+            None => {
+                let mut pairs = vec![("service", service)];
+                pairs.extend(scopes.iter().map(|scope| ("scope", *scope)));
+                let user = credentials.filter(|it| !it.username.is_empty());
+                if let Some(user) = user {
+                    pairs.push(("account", &user.username));
+                }
+                let mark = if realm.contains('?') { '&' } else { '?' };
+                let mut request = Ask::new(Method::GET, format!("{realm}{mark}{}", form(&pairs)));
+                if let Some(header) = user.and_then(|it| basic(&it.username, &it.password)) {
+                    request.headers.push((AUTHORIZATION, header));
+                }
+                request
+            }
+        };
+        self.ask_token(&request).await
+    }
+
+    async fn ask_token(&self, request: &Ask) -> Result<String, Error> {
+        let answer = self.round(request, &request.url, false).await?;
+        let answer = checked(request, answer).await?;
+        let limited = Limited::new(answer.into_body(), SMALL_BYTES_MAX).collect();
+        let body = match tokio::time::timeout(ANSWER_TIMEOUT, limited).await {
+            Ok(Ok(body)) => body.to_bytes(),
+            Ok(Err(error)) => return Err(request.failed(error)),
+            Err(_) => return Err(request.failed("the answer does not end")),
+        };
+        let token: Token = serde_json::from_slice(&body)
+            .map_err(|error| request.failed(format!("unable to decode token response: {error}")))?;
+        let token = token.token.or(token.access_token).filter(|token| !token.is_empty());
+        token.ok_or_else(|| request.failed("authorization server did not include a token in the response"))
+    }
+}
+
+/// The answer of a token service.
+#[derive(Deserialize)]
+struct Token {
+    token: Option<String>,
+    access_token: Option<String>,
+}
+
+/// Turns an answer of 400 and more into an error.
+async fn checked(ask: &Ask, answer: Response<Incoming>) -> Result<Response<Incoming>, Error> {
+    let status = answer.status();
+    if status.as_u16() < 300 {
+        return Ok(answer);
+    }
+    let retry_after = answer.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
+    let body = if ask.method == Method::HEAD {
+        Bytes::new()
+    } else {
+        let limited = Limited::new(answer.into_body(), SMALL_BYTES_MAX).collect();
+        match tokio::time::timeout(ANSWER_TIMEOUT, limited).await {
+            Ok(Ok(body)) => body.to_bytes(),
+            _ => Bytes::new(),
+        }
+    };
+    let (code, message) = refusal(status, &body);
+    let message = message.unwrap_or_else(|| {
+        let reason = status.canonical_reason().unwrap_or_default();
+        format!("received unexpected HTTP status: {} {reason}", status.as_u16())
+    });
+    match status {
+        StatusCode::UNAUTHORIZED => {
+            Err(Error::Unauthorized(format!("{} \"{}\": {message}", go_method(&ask.method), ask.url)))
+        }
+        _ => Err(Error::Refused { status: status.as_u16(), code, message, retry_after }),
+    }
+}
+
+#[derive(Deserialize)]
+struct Refusals {
+    #[serde(default)]
+    errors: Vec<RefusalItem>,
+    #[serde(default)]
+    details: String,
+}
+
+#[derive(Deserialize)]
+struct RefusalItem {
+    #[serde(default)]
+    code: String,
+    #[serde(default)]
+    message: String,
+}
+
+/// The code and the words of an error body, as Docker shows them.
+fn refusal(status: StatusCode, body: &[u8]) -> (String, Option<String>) {
+    let parsed: Refusals =
+        serde_json::from_slice(body).unwrap_or(Refusals { errors: vec![], details: String::new() });
+    if let Some(first) = parsed.errors.first() {
+        let words = |item: &RefusalItem| {
+            let code = item.code.to_ascii_lowercase().replace('_', " ");
+            let message = if item.message.is_empty() { code.clone() } else { clean(&item.message) };
+            format!("{code}: {message}")
+        };
+        let all = parsed.errors.iter().map(words).collect::<Vec<_>>();
+        return (first.code.clone(), Some(all.join("\n")));
+    }
+    let code = match status {
+        StatusCode::UNAUTHORIZED => "UNAUTHORIZED",
+        StatusCode::FORBIDDEN => "DENIED",
+        StatusCode::TOO_MANY_REQUESTS => "TOOMANYREQUESTS",
+        _ => "",
+    };
+    let message = match status {
+        StatusCode::UNAUTHORIZED if parsed.details.is_empty() => {
+            Some("unauthorized: authentication required".to_owned())
+        }
+        StatusCode::UNAUTHORIZED => Some(format!("unauthorized: {}", clean(&parsed.details))),
+        StatusCode::FORBIDDEN => Some("denied: requested access to the resource is denied".to_owned()),
+        StatusCode::TOO_MANY_REQUESTS => Some("toomanyrequests: too many requests".to_owned()),
+        _ => None,
+    };
+    (code.to_owned(), message)
+}
+
+/// Text of a registry without what a terminal would obey, and not without end.
+fn clean(text: &str) -> String {
+    text.chars().filter(|character| !character.is_control()).take(1000).collect()
+}
+
+fn empty() -> Body {
+    Full::new(Bytes::new()).map_err(|never| -> io::Error { match never {} }).boxed_unsync()
+}
+
+fn basic(user: &str, password: &str) -> Option<HeaderValue> {
+    let encoded = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
+    sensitive(&format!("Basic {encoded}"))
+}
+
+fn bearer(token: &str) -> Option<HeaderValue> {
+    sensitive(&format!("Bearer {token}"))
+}
+
+fn sensitive(text: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// Characters that stand for themselves in a query.
+const PLAIN: &percent_encoding::AsciiSet =
+    &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// A text for a query.
+pub(crate) fn encode(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, PLAIN).to_string()
+}
+
+fn form(pairs: &[(&str, &str)]) -> String {
+    let pairs: Vec<String> =
+        pairs.iter().map(|(key, value)| format!("{}={}", encode(key), encode(value))).collect();
+    pairs.join("&")
+}
+
+/// Scheme and `host[:port]` of a URL.
+pub(crate) fn origin(url: &str) -> Option<(&str, &str)> {
+    let (scheme, rest) = url.split_once("://")?;
+    let host = rest.split(['/', '?', '#']).next()?;
+    (matches!(scheme, "http" | "https") && !host.is_empty() && !host.contains('@')).then_some((scheme, host))
+}
+
+/// Where a `Location` leads.
+pub(crate) fn resolve(base: &str, target: &str) -> Option<String> {
+    let whole = if let Some(rest) = target.strip_prefix("//") {
+        format!("{}://{rest}", origin(base)?.0)
+    } else if target.starts_with('/') {
+        let (scheme, host) = origin(base)?;
+        format!("{scheme}://{host}{target}")
+    } else if target.contains("://") {
+        target.to_owned()
+    } else {
+        let path = base.split(['?', '#']).next()?;
+        format!("{}/{target}", &path[..path.rfind('/')?])
+    };
+    origin(&whole)?;
+    Some(whole)
+}
+
+/// The innermost reason of an error.
+fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut deepest = error;
+    while let Some(source) = deepest.source() {
+        deepest = source;
+    }
+    match deepest.downcast_ref::<io::Error>() {
+        Some(error) => crate::transport::go_words(error),
+        None => deepest.to_string(),
+    }
+}
+
+fn go_method(method: &Method) -> String {
+    let text = method.as_str().to_ascii_lowercase();
+    let mut characters = text.chars();
+    characters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(characters).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locations_are_resolved_against_where_they_came_from() {
+        let base = "https://r.example:5000/v2/a/blobs/uploads/?x=1";
+        for (target, expect) in [
+            ("https://cdn.example/x?y", Some("https://cdn.example/x?y")),
+            ("/v2/a/b", Some("https://r.example:5000/v2/a/b")),
+            ("//cdn.example/b", Some("https://cdn.example/b")),
+            ("b?c", Some("https://r.example:5000/v2/a/blobs/uploads/b?c")),
+            ("ftp://x/y", None),
+            ("https://user@host/", None),
+        ] {
+            assert_eq!(resolve(base, target).as_deref(), expect, "{target}");
+        }
+    }
+
+    #[test]
+    fn refusals_have_dockers_words() {
+        let body = br#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown","detail":{}}]}"#;
+        let (code, message) = refusal(StatusCode::NOT_FOUND, body);
+        assert_eq!(
+            (code.as_str(), message.as_deref()),
+            ("MANIFEST_UNKNOWN", Some("manifest unknown: manifest unknown"))
+        );
+        let (_, message) = refusal(StatusCode::UNAUTHORIZED, b"<html>");
+        assert_eq!(message.as_deref(), Some("unauthorized: authentication required"));
+        let (_, message) =
+            refusal(StatusCode::BAD_REQUEST, b"{\"errors\":[{\"code\":\"X\",\"message\":\"a\\u001b[2Jb\"}]}");
+        assert_eq!(message.as_deref(), Some("x: a[2Jb"));
+    }
+}
