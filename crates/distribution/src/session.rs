@@ -57,7 +57,6 @@ impl Ask {
     }
 
     /// An error of the way there, in Go's form.
-    #[expect(clippy::needless_pass_by_value, reason = "texts of any kind, made for this call")]
     pub(crate) fn failed(&self, why: impl std::fmt::Display) -> Error {
         Error::Transport { method: go_method(&self.method), url: self.url.clone(), why: why.to_string() }
     }
