@@ -18,6 +18,7 @@ pub mod image;
 pub mod network;
 pub mod older;
 pub mod progress;
+pub mod registry;
 pub mod stats;
 pub mod system;
 pub mod version;

@@ -21,6 +21,9 @@ pub struct Message {
     /// What this line is about.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub id: String,
+    /// A result, in the terms of the work.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aux: Option<serde_json::Value>,
     /// What went wrong; nothing follows.
     #[serde(rename = "errorDetail", skip_serializing_if = "Option::is_none")]
     pub error_detail: Option<ErrorDetail>,

@@ -135,6 +135,23 @@ impl Client {
         Err(last.unwrap_or_else(|| Error::NotFound(format!("no endpoint for {}", repository.familiar()))))
     }
 
+    /// The configuration that a manifest names, from where the manifest came from.
+    ///
+    /// Errors: as [`Client::resolve`]; the manifest is not of an image.
+    pub async fn image_config(
+        &self,
+        reference: &Reference,
+        manifest: &Manifest,
+        credentials: Option<&Credentials>,
+    ) -> Result<ImageConfig, Error> {
+        let endpoints = crate::endpoint::Endpoint::all(&self.shared.options, reference)?.into_iter();
+        let sessions: Vec<Arc<Session>> = endpoints
+            .map(|endpoint| Arc::new(self.session(endpoint, reference, "pull", credentials)))
+            .collect();
+        let config = self.config(&sessions, reference, manifest).await?;
+        Ok(ImageConfig::parse(&config)?)
+    }
+
     async fn pull_one(
         &self,
         images: &Images,
@@ -195,9 +212,10 @@ impl Client {
                 Error::NotFound(format!("no matching manifest for {wanted} in the manifest list entries"))
             })?;
             let by_digest = reference.with_digest(chosen.digest.clone());
-            let resolved =
-                self.ask_each(sessions, async |session| self.manifest(session, &by_digest, true).await);
-            let resolved = resolved.await.map_err(|error| pull_words(error, reference))?;
+            let resolved = self
+                .manifest_of_any(sessions, &by_digest)
+                .await
+                .map_err(|error| pull_words(error, reference))?;
             if resolved.document.len() as u64 != chosen.size {
                 return Err(Error::Lie(format!(
                     "manifest {} has {} bytes, and not {} as its index says",
@@ -212,6 +230,36 @@ impl Client {
             "{}: more than {INDEX_DEPTH_MAX} indexes in each other",
             reference.familiar()
         )))
+    }
+
+    /// A manifest from the first session that has it.
+    async fn manifest_of_any(
+        &self,
+        sessions: &[Arc<Session>],
+        reference: &Reference,
+    ) -> Result<Resolved, Error> {
+        let mut last = None;
+        for session in sessions {
+            match self.manifest(session, reference, true).await {
+                Err(error) if session.endpoint.passes_on(&error) => last = last.or(Some(error)),
+                result => return result,
+            }
+        }
+        Err(last.unwrap_or_else(|| Error::NotFound("no endpoint".to_owned())))
+    }
+
+    /// A small blob from the first session that has it.
+    async fn blob_of_any(&self, sessions: &[Arc<Session>], path: &str, limit: usize) -> Result<Bytes, Error> {
+        let mut last = None;
+        for session in sessions {
+            let ask = Ask::new(Method::GET, session.endpoint.url(path));
+            match self.patiently(true, || session.read(&ask, limit)).await {
+                Ok((_, bytes)) => return Ok(bytes),
+                Err(error) if session.endpoint.passes_on(&error) => last = last.or(Some(error)),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(last.unwrap_or_else(|| Error::NotFound("no endpoint".to_owned())))
     }
 
     /// The configuration that a manifest names, checked.
@@ -235,12 +283,7 @@ impl Client {
             return Err(Error::Lie(format!("configuration {} has {} bytes", config.digest, config.size)));
         }
         let path = format!("{}/blobs/{}", reference.path(), config.digest);
-        let bytes = self
-            .ask_each(sessions, async |session| {
-                let ask = Ask::new(Method::GET, session.endpoint.url(&path));
-                self.patiently(true, || session.read(&ask, limit)).await.map(|(_, bytes)| bytes)
-            })
-            .await?;
+        let bytes = self.blob_of_any(sessions, &path, limit).await?;
         if bytes.len() as u64 != config.size || digest_of(&bytes) != config.digest {
             return Err(Error::Lie(format!(
                 "image config verification failed for digest {}: what came has digest {}",
@@ -249,23 +292,6 @@ impl Client {
             )));
         }
         Ok(bytes)
-    }
-
-    /// Asks one session after the other, as far as a failure may be the session's own.
-    async fn ask_each<T>(
-        &self,
-        sessions: &[Arc<Session>],
-        action: impl AsyncFn(&Session) -> Result<T, Error>,
-    ) -> Result<T, Error> {
-        let mut last = None;
-        for session in sessions {
-            match action(session).await {
-                Ok(value) => return Ok(value),
-                Err(error) if session.endpoint.passes_on(&error) => last = last.or(Some(error)),
-                Err(error) => return Err(error),
-            }
-        }
-        Err(last.unwrap_or_else(|| Error::NotFound("no endpoint".to_owned())))
     }
 }
 

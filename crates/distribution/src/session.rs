@@ -26,6 +26,8 @@ const REDIRECTS_MAX: u32 = 8;
 /// The largest error body or token that is read.
 const SMALL_BYTES_MAX: usize = 1 << 20;
 
+const NO_CREDENTIALS: &str = "no basic auth credentials";
+
 /// What makes the body of a request, anew for each try.
 pub(crate) type MakeBody = Arc<dyn Fn() -> Body + Send + Sync>;
 
@@ -118,7 +120,21 @@ impl Session {
             None if offered.iter().any(|challenge| challenge.scheme == "basic")
                 && self.credentials.is_none() =>
             {
-                Err(ask.failed("no basic auth credentials"))
+                Err(match ask.method {
+                    // As Docker: who reads is told of what, who writes knows.
+                    Method::GET if ask.url.contains("/manifests/") => Error::Refused {
+                        status: 401,
+                        code: String::new(),
+                        message: ask.failed(NO_CREDENTIALS).to_string(),
+                        retry_after: None,
+                    },
+                    _ => Error::Refused {
+                        status: 401,
+                        code: String::new(),
+                        message: NO_CREDENTIALS.to_owned(),
+                        retry_after: None,
+                    },
+                })
             }
             None => checked(ask, first).await,
         }

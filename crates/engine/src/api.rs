@@ -11,10 +11,11 @@ use tokio::sync::oneshot;
 use crate::container::task::Command;
 use crate::{
     Archive, AttachOptions, Attached, Container, ContainerCreated, ContainerSize, CreateContainer, DiskUsage,
-    Engine, EngineConfig, Error, EventStream, EventsRequest, Exec, ExecConfig, ExecStart, ExecStarted,
-    Filters, HistoryItem, Image, ImageDeleted, ImageImport, ImageListOptions, ImageSummary, ListOptions,
-    LoadProgress, Logs, LogsOptions, Produced, Pruned, RemoveOptions, Result, StatsStream, StopOptions,
-    SystemInfo, Top, UpdateContainer, WaitCondition, WaitResult, container, image, restore,
+    DistributionInspect, Engine, EngineConfig, Error, EventStream, EventsRequest, Exec, ExecConfig,
+    ExecStart, ExecStarted, Filters, HistoryItem, Image, ImageDeleted, ImageImport, ImageListOptions,
+    ImagePull, ImagePush, ImageSummary, ListOptions, LoadProgress, Logs, LogsOptions, Produced, Pruned,
+    RegistryCredentials, RegistryFound, RemoveOptions, Result, StatsStream, StopOptions, SystemInfo, Top,
+    TransferProgress, UpdateContainer, WaitCondition, WaitResult, container, image, restore,
 };
 
 /// The engine itself.
@@ -265,6 +266,50 @@ impl Engine {
     /// Saves images as one archive.
     pub async fn image_save(&self, images: &[String]) -> Result<Archive> {
         self.inner.image_save(images.to_vec())
+    }
+
+    /// Pulls an image, or all tags of a repository. The transfer ends when nobody reads its progress any more.
+    ///
+    /// Errors: the name or platform is malformed. What goes wrong later is the last word of the progress.
+    pub async fn image_pull(&self, pull: ImagePull) -> Result<Produced<TransferProgress>> {
+        self.inner.image_pull(pull)
+    }
+
+    /// Pushes an image, or all tags of a repository. The transfer ends when nobody reads its progress any more.
+    ///
+    /// Errors: the name is malformed. What goes wrong later is the last word of the progress.
+    pub async fn image_push(&self, push: ImagePush) -> Result<Produced<TransferProgress>> {
+        self.inner.image_push(push)
+    }
+
+    /// Asks a registry whether it takes these credentials; what to tell the user.
+    ///
+    /// Errors: [`Error::Unauthorized`]; the registry cannot be asked.
+    pub async fn registry_login(&self, server: &str, who: &RegistryCredentials) -> Result<String> {
+        self.inner.registry_login(server, who).await
+    }
+
+    /// Searches a registry.
+    ///
+    /// Errors: the registry cannot be asked.
+    pub async fn image_search(
+        &self,
+        term: &str,
+        limit: usize,
+        who: Option<&RegistryCredentials>,
+    ) -> Result<Vec<RegistryFound>> {
+        self.inner.image_search(term, limit, who).await
+    }
+
+    /// Asks a registry what a name stands for.
+    ///
+    /// Errors: there is no such name; the registry cannot be asked.
+    pub async fn distribution_inspect(
+        &self,
+        image: &str,
+        who: Option<&RegistryCredentials>,
+    ) -> Result<DistributionInspect> {
+        self.inner.distribution_inspect(image, who).await
     }
 
     /// Makes an image of one layer out of a tar archive. Answers with its id.

@@ -10,6 +10,8 @@ use berth_oci::container::Ulimit;
 /// by side on one host.
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
+    /// How registries are reached.
+    pub registries: crate::image::registry::RegistryOptions,
     /// What outlives a reboot: images, layers, containers, volumes, the database.
     pub data_root: PathBuf,
     /// What does not: the shims' sockets.
@@ -141,6 +143,7 @@ impl Default for BridgeConfig {
 impl Default for EngineConfig {
     fn default() -> EngineConfig {
         EngineConfig {
+            registries: crate::image::registry::RegistryOptions::default(),
             data_root: PathBuf::from("/var/lib/berth"),
             exec_root: PathBuf::from("/run/berth"),
             version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -70,6 +70,9 @@ pub enum Error {
     /// It is already so (a start of a running container, a stop of a stopped one).
     #[error("{0}")]
     NotModified(String),
+    /// A registry wants other credentials; the message is whole.
+    #[error("{0}")]
+    Unauthorized(String),
     /// The request is understood and refused.
     #[error("{0}")]
     Forbidden(String),
@@ -111,6 +114,7 @@ impl Error {
             Error::AmbiguousId(_) | Error::InvalidParameter(_) => Class::InvalidParameter,
             Error::NameInUse { .. } | Error::NotRunning(_) | Error::Conflict(_) => Class::Conflict,
             Error::NotModified(_) => Class::NotModified,
+            Error::Unauthorized(_) => Class::Unauthorized,
             Error::Forbidden(_) => Class::Forbidden,
             Error::Unavailable(_) => Class::Unavailable,
             Error::NotImplemented(_) => Class::NotImplemented,

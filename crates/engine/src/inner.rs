@@ -42,6 +42,8 @@ pub(crate) struct Inner {
     pub(crate) volumes: Volumes,
     pub(crate) log_watches: crate::container::logs::Watches,
     pub(crate) trash: Arc<Trash>,
+    /// Made when a registry is first asked for something.
+    pub(crate) registry_client: std::sync::OnceLock<berth_distribution::Client>,
     /// The program for `--init`.
     pub(crate) init_path: String,
     /// Held as long as the engine is open.

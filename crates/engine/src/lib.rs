@@ -62,6 +62,10 @@ pub use error::{Class, Error, Result};
 pub use event::{Event, EventStream, EventsRequest};
 pub use exec::{Exec, ExecConfig, ExecStart, ExecStarted};
 pub use filters::Filters;
+pub use image::registry::{
+    DistributionInspect, ImagePull, ImagePush, RegistryCredentials, RegistryFound, RegistryOptions,
+    RegistryProxies, RegistrySettings, TransferProgress,
+};
 pub use image::{
     Archive, HistoryItem, Image, ImageDeleted, ImageImport, ImageListOptions, ImageSummary, LoadProgress,
     Produced,

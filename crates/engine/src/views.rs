@@ -118,8 +118,13 @@ impl Engine {
     ///
     /// Blocking: writes a few small files.
     pub fn image_add_embedded(&self, image: &str) -> Result<bool> {
+        let is_embedded = crate::embedded::hello_world().is_some_and(|embedded| {
+            let asked = berth_oci::Reference::parse(image).map(berth_oci::Reference::or_latest);
+            asked.is_ok_and(|asked| asked.to_string() == embedded.reference)
+        });
         match self.inner.store.images().get(image) {
-            Ok(_) => Ok(false),
+            Ok(_) if is_embedded => Ok(false),
+            Ok(_) => Err(crate::Error::NotFound(format!("{image} is not part of the program"))),
             Err(missing) => self.inner.add_embedded(image, missing).map(|_| true),
         }
     }

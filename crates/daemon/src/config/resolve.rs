@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use berth_engine::{BridgeConfig, CgroupDriver, EngineConfig, Runtime};
+use berth_engine::{
+    BridgeConfig, CgroupDriver, EngineConfig, RegistryOptions, RegistryProxies, RegistrySettings, Runtime,
+};
 
 use super::flags::Values;
 use super::host::Host;
@@ -154,6 +156,7 @@ fn engine(values: &Values, runtimes: BTreeMap<String, Runtime>, debug: bool) -> 
         _ => own.default_ulimits,
     };
     Ok(EngineConfig {
+        registries: registries(values, own.registries)?,
         data_root: absolute(&path("data-root", own.data_root))?,
         exec_root: absolute(&path("exec-root", own.exec_root))?,
         version: own.version,
@@ -188,6 +191,46 @@ fn engine(values: &Values, runtimes: BTreeMap<String, Runtime>, debug: bool) -> 
         debug,
         events_kept: own.events_kept,
         program: own.program,
+    })
+}
+
+/// How registries are reached.
+fn registries(values: &Values, own: RegistryOptions) -> Result<RegistryOptions, String> {
+    let mirrors = list(values, "registry-mirrors");
+    for mirror in &mirrors {
+        let is_url = mirror.strip_prefix("https://").or_else(|| mirror.strip_prefix("http://"));
+        if is_url.is_none_or(|rest| rest.is_empty() || rest.contains(['?', '#', '@'])) {
+            return Err(format!("invalid mirror: {mirror:?} is not a valid URL of http or https"));
+        }
+    }
+    let count = |id: &str, default: usize| match int::<i64>(values, id) {
+        None | Some(0) => Ok(default),
+        Some(number) => usize::try_from(number).map_err(|_| format!("invalid {id}: {number}")),
+    };
+    let attempts = match int::<i64>(values, "max-download-attempts") {
+        None => own.attempts,
+        Some(number) => match u32::try_from(number) {
+            Ok(attempts) if attempts > 0 => attempts,
+            _ => return Err(format!("invalid max download attempts: {number}")),
+        },
+    };
+    let environment = RegistryProxies::from_environment();
+    let proxies = RegistryProxies {
+        http: text(values, "http-proxy").map(str::to_owned).or(environment.http),
+        https: text(values, "https-proxy").map(str::to_owned).or(environment.https),
+        none: match text(values, "no-proxy") {
+            Some(hosts) => hosts.split(',').map(|host| host.trim().to_owned()).collect(),
+            None => environment.none,
+        },
+    };
+    Ok(RegistryOptions {
+        registries: BTreeMap::from([("docker.io".to_owned(), RegistrySettings { mirrors })]),
+        insecure: list(values, "insecure-registries"),
+        proxies,
+        downloads: count("max-concurrent-downloads", own.downloads)?,
+        uploads: count("max-concurrent-uploads", own.uploads)?,
+        attempts,
+        ..own
     })
 }
 

@@ -64,7 +64,6 @@ const fn short(short: char, row: Row) -> Row {
     Row { short: Some(short), ..row }
 }
 
-const NO_PULL: Effect = Idle("images are not pulled yet");
 const NO_CONTAINERD: Effect = Idle("there is no containerd: supervisors are part of the program");
 const NO_SWARM: Effect = Idle("there is no swarm");
 const NO_TLS: Effect = Refused("TLS is not built yet");
@@ -258,8 +257,8 @@ pub(super) static TABLE: &[Row] = &[
         Works,
         "IP addresses that the special 'host-gateway' string in --add-host resolves to",
     ),
-    row("http-proxy", "http-proxy", Text, NO_PULL, "HTTP proxy URL to use for outgoing traffic"),
-    row("https-proxy", "https-proxy", Text, NO_PULL, "HTTPS proxy URL to use for outgoing traffic"),
+    row("http-proxy", "http-proxy", Text, Works, "HTTP proxy URL to use for outgoing traffic"),
+    row("https-proxy", "https-proxy", Text, Works, "HTTPS proxy URL to use for outgoing traffic"),
     row("icc", "icc", Bool, Works, "Enable inter-container communication (default true)"),
     row("init", "init", Bool, Works, "Run an init in the container to forward signals and reap processes"),
     row("init-path", "init-path", Text, Works, "Path to the docker-init binary"),
@@ -302,21 +301,15 @@ pub(super) static TABLE: &[Row] = &[
         "max-concurrent-downloads",
         "max-concurrent-downloads",
         Int,
-        NO_PULL,
+        Works,
         "Set the max concurrent downloads",
     ),
-    row(
-        "max-concurrent-uploads",
-        "max-concurrent-uploads",
-        Int,
-        Idle("images are not pushed yet"),
-        "Set the max concurrent uploads",
-    ),
+    row("max-concurrent-uploads", "max-concurrent-uploads", Int, Works, "Set the max concurrent uploads"),
     row(
         "max-download-attempts",
         "max-download-attempts",
         Int,
-        NO_PULL,
+        Works,
         "Set the max download attempts for each pull",
     ),
     row(
@@ -339,7 +332,7 @@ pub(super) static TABLE: &[Row] = &[
         "no-proxy",
         "no-proxy",
         Text,
-        NO_PULL,
+        Works,
         "Comma-separated list of hosts or IP addresses for which the proxy is skipped",
     ),
     row("node-generic-resource", "node-generic-resources", List, NO_SWARM, "Advertise user-defined resource"),
@@ -355,7 +348,7 @@ pub(super) static TABLE: &[Row] = &[
         ),
     ),
     row("raw-logs", "raw-logs", Bool, Works, "Full timestamps without ANSI coloring"),
-    row("registry-mirror", "registry-mirrors", List, NO_PULL, "Preferred registry mirror"),
+    row("registry-mirror", "registry-mirrors", List, Works, "Preferred registry mirror"),
     row("rootless", "", Bool, Refused("running without root is not built yet"), "Enable rootless mode"),
     row(
         "seccomp-profile",
@@ -425,7 +418,7 @@ pub(super) static TABLE: &[Row] = &[
     row("validate", "", Bool, Works, "Validate daemon configuration and exit"),
     short('v', row("version", "", Bool, Works, "Print version information and quit")),
     row("", "builder", Object, Idle("building is not built yet"), ""),
-    row("", "proxies", Object, NO_PULL, ""),
+    row("", "proxies", Object, Idle("use http-proxy, https-proxy and no-proxy"), ""),
 ];
 
 /// The row of a long flag.

@@ -21,10 +21,6 @@ macro_rules! not_built {
 }
 
 not_built! {
-    auth "logging in to a registry";
-    search "searching a registry";
-    push "pushing an image";
-    distribution "asking a registry about an image";
     commit "making an image from a container";
     build "building an image";
     build_prune "the build cache";

@@ -32,7 +32,7 @@ pub(crate) static ROUTES: &[Route] = routes! {
     GET "/info", system::info;
     GET "/events", events::events;
     GET "/system/df", disk_usage::disk_usage;
-    POST "/auth", absent::auth;
+    POST "/auth", images::registry::auth;
 
     GET "/containers/json", containers::list::list;
     POST "/containers/create" => finish, containers::create::create;
@@ -66,7 +66,7 @@ pub(crate) static ROUTES: &[Route] = routes! {
     GET "/exec/" {} "/json", exec::inspect;
 
     GET "/images/json", images::list::list;
-    GET "/images/search", absent::search;
+    GET "/images/search", images::registry::search;
     GET "/images/get", images::transfer::save_many;
     POST "/images/load", images::transfer::load;
     POST "/images/create", images::create::create;
@@ -74,10 +74,10 @@ pub(crate) static ROUTES: &[Route] = routes! {
     GET "/images/" {} "/get", images::transfer::save_one;
     GET "/images/" {} "/history", images::inspect::history;
     GET "/images/" {} "/json", images::inspect::inspect;
-    POST "/images/" {} "/push", absent::push;
+    POST "/images/" {} "/push", images::registry::push;
     POST "/images/" {} "/tag" => finish, images::list::tag;
     DELETE "/images/" {} "" => finish, images::list::remove;
-    GET "/distribution/" {} "/json", absent::distribution;
+    GET "/distribution/" {} "/json", images::registry::distribution;
     POST "/commit", absent::commit;
     POST "/build/prune", absent::build_prune;
     POST "/build/cancel", absent::build;

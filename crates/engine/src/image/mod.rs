@@ -2,6 +2,7 @@
 
 pub(crate) mod glob;
 mod ops;
+pub(crate) mod registry;
 
 use std::collections::BTreeMap;
 

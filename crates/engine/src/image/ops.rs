@@ -284,7 +284,7 @@ impl Inner {
         }
     }
 
-    fn image_event(&self, action: &str, id: &str, name: &str) {
+    pub(super) fn image_event(&self, action: &str, id: &str, name: &str) {
         let labels = id.parse().ok().and_then(|id: Digest| self.store.images().by_id(&id));
         let labels = labels.and_then(|image| image.config.config.clone()).and_then(|config| config.labels);
         let mut attributes = labels.unwrap_or_default();

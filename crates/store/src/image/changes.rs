@@ -20,7 +20,17 @@ impl Images {
         if name.digest().is_some() {
             return Err(Error::Invalid("refusing to create a tag with a digest reference".to_owned()));
         }
-        let name = name.clone().or_latest().to_string();
+        self.give_name(id, &name.clone().or_latest().to_string())
+    }
+
+    /// Names an image after what a registry calls it: `repository@digest`.
+    ///
+    /// Errors: there is no such image; the disk is full.
+    pub fn name_by_digest(&self, id: &Digest, repository: &Reference, digest: &Digest) -> Result<(), Error> {
+        self.give_name(id, &super::lookup::key(&repository.with_digest(digest.clone())))
+    }
+
+    fn give_name(&self, id: &Digest, name: &str) -> Result<(), Error> {
         let _gate = self.shared.gate();
         let mut record = match self.shared.index().visible(id) {
             Some(held) => held.record.clone(),
@@ -28,7 +38,7 @@ impl Images {
         };
         record.last_tagged = Some(Timestamp::now().as_second());
         let mut batch = Batch::default();
-        batch.put(&name, &NameRecord { image: id.clone() })?;
+        batch.put(name, &NameRecord { image: id.clone() })?;
         batch.put(id.as_str(), &record)?;
         let commit = self.shared.database.write(batch)?;
         {
@@ -37,7 +47,7 @@ impl Images {
                 let config = held.image.config.clone();
                 index.insert(id, config, record);
             }
-            index.name(&name, id);
+            index.name(name, id);
         }
         Ok(commit.wait()?)
     }

@@ -74,13 +74,6 @@ impl Images {
         };
         ingest.publish(&[image]).map(drop)
     }
-
-    /// Names an image after what a registry calls it: `repository@digest`.
-    ///
-    /// Errors: [`Error::NotFound`]; the disk is full.
-    pub fn name_by_digest(&self, id: &Digest, repository: &Reference, digest: &Digest) -> Result<(), Error> {
-        self.tag(id, &repository.with_digest(digest.clone()))
-    }
 }
 
 /// Compresses layers, as many at once as there are cores.

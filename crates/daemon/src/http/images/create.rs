@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use berth_api::progress::Message;
-use berth_engine::{Class, ImageImport};
+use berth_engine::ImageImport;
 use hyper::StatusCode;
 use tokio::io::AsyncRead;
 
@@ -13,9 +13,8 @@ use super::super::error::Error;
 use super::super::server::Server;
 
 pub(crate) async fn create(server: Arc<Server>, mut call: Call) -> Result<Answer, Error> {
-    let image = call.query.text("fromImage").to_owned();
-    if !image.is_empty() {
-        return pull(&server, &image, call.query.text("tag")).await;
+    if !call.query.text("fromImage").is_empty() {
+        return super::registry::pull(&server, &call).await;
     }
     let source = call.query.text("fromSrc");
     if source != "-" {
@@ -47,31 +46,5 @@ async fn import_archive(
             Answer::json_lines(futures_util::stream::iter([line]))
         }
         Err(error) => Answer::error(&error.into()),
-    }
-}
-
-/// There is no registry client yet: only the image that is part of the program can be had.
-async fn pull(server: &Server, image: &str, tag: &str) -> Result<Answer, Error> {
-    let name = match tag {
-        "" => image.to_owned(),
-        digest if digest.contains(':') => format!("{image}@{digest}"),
-        tag => format!("{image}:{tag}"),
-    };
-    let engine = server.engine.clone();
-    let wanted = name.clone();
-    let added = tokio::task::spawn_blocking(move || engine.image_add_embedded(&wanted)).await;
-    match added.map_err(|error| Error::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))? {
-        Ok(added) => {
-            let status = if added { "Downloaded newer image for" } else { "Image is up to date for" };
-            let status = format!("Status: {status} {name}");
-            Ok(Answer::json_lines(futures_util::stream::iter([Message { status, ..Message::default() }])))
-        }
-        Err(error) if error.class() == Class::NotFound => Err(Error::new(
-            StatusCode::NOT_IMPLEMENTED,
-            format!(
-                "pulling {name} is not built yet: load the image from an archive (docker load, docker import)"
-            ),
-        )),
-        Err(error) => Err(error.into()),
     }
 }

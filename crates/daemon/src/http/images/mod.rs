@@ -3,4 +3,5 @@
 pub(crate) mod create;
 pub(crate) mod inspect;
 pub(crate) mod list;
+pub(crate) mod registry;
 pub(crate) mod transfer;

@@ -37,7 +37,7 @@ fn layer(id: String, current: u64, total: u64) -> Message {
 }
 
 /// Docker's bar, for clients that show it as it is.
-fn bar(current: u64, total: u64) -> String {
+pub(super) fn bar(current: u64, total: u64) -> String {
     let size = human_size(current);
     if total == 0 || current > total {
         return format!("{size:>8}");
