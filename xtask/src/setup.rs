@@ -6,12 +6,14 @@ use std::process::Command;
 use crate::Outcome;
 
 /// Programs and the Debian packages that hold them.
-const PACKAGES: [(&str, &str); 9] = [
+const PACKAGES: [(&str, &str); 11] = [
     ("mmdebstrap", "mmdebstrap"),
     ("nft", "nftables"),
     ("ip", "iproute2"),
     ("busybox", "busybox-static"),
     ("runc", "runc"),
+    ("docker-registry", "docker-registry"),
+    ("openssl", "openssl"),
     ("skopeo", "skopeo"),
     ("tmux", "tmux"),
     ("curl", "curl"),

@@ -72,6 +72,10 @@ impl Endpoint {
 
     /// Whether a failure here is no reason to give up while other endpoints are left.
     pub(crate) fn passes_on(&self, error: &Error) -> bool {
+        // A certificate that is not right is no reason to go on in clear.
+        if !self.is_mirror && matches!(error, Error::Transport { why, .. } if why.contains("x509:")) {
+            return false;
+        }
         let refused = self.is_mirror && (matches!(error, Error::Unauthorized(_)) || error.status() >= 400);
         refused || matches!(error, Error::Transport { .. }) || error.is_passing()
     }

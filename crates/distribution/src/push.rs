@@ -61,12 +61,15 @@ impl Client {
         push: &Push,
         on_update: &OnUpdate,
     ) -> Result<Vec<Pushed>, Error> {
-        let references = wanted(images, push)?;
+        if push.reference.digest().is_some() {
+            return Err(Error::Invalid("cannot push a digest reference".to_owned()));
+        }
         let repository = push.reference.repository();
         on_update(Update {
             status: format!("The push refers to repository [{repository}]"),
             ..Update::default()
         });
+        let references = wanted(images, push)?;
         let session = self.session_for_push(push).await?;
         let mut pushed = Vec::new();
         for reference in references {
@@ -173,33 +176,29 @@ impl Client {
 /// The names that a push means.
 fn wanted(images: &Images, push: &Push) -> Result<Vec<Reference>, Error> {
     let reference = &push.reference;
-    if reference.digest().is_some() {
-        return Err(Error::Invalid("cannot push a digest reference".to_owned()));
-    }
     let familiar = reference.familiar_repository();
-    if !push.all_tags {
-        let reference = reference.clone().or_latest();
-        if images.get(&reference.to_string()).is_err() {
-            let tag = reference.tag().unwrap_or_default();
-            return Err(Error::NotFound(format!("tag does not exist: {familiar}:{tag}")));
-        }
-        return Ok(vec![reference]);
-    }
-    if reference.tag().is_some() {
-        return Err(Error::Invalid("tag can't be used with --all-tags/-a".to_owned()));
-    }
-    let mut found: Vec<Reference> = images
+    let mut here: Vec<Reference> = images
         .list(true)
         .iter()
         .flat_map(|listed| listed.tags.clone())
         .filter_map(|tag| Reference::parse(&tag).ok())
         .filter(|other| other.repository() == reference.repository())
         .collect();
-    found.sort_by_key(ToString::to_string);
-    if found.is_empty() {
+    if here.is_empty() {
         return Err(Error::NotFound(format!("An image does not exist locally with the tag: {familiar}")));
     }
-    Ok(found)
+    if push.all_tags {
+        if reference.tag().is_some() {
+            return Err(Error::Invalid("tag can't be used with --all-tags/-a".to_owned()));
+        }
+        here.sort_by_key(ToString::to_string);
+        return Ok(here);
+    }
+    let wanted = reference.clone().or_latest();
+    if here.iter().any(|other| other.tag() == wanted.tag()) {
+        return Ok(vec![wanted]);
+    }
+    Err(Error::NotFound(format!("tag does not exist: {}", wanted.familiar())))
 }
 
 /// Other repositories of the same registry that had this image before: its layers may be mounted from there.

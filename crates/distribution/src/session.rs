@@ -58,6 +58,11 @@ impl Ask {
         self.header(CONTENT_TYPE, content_type)
     }
 
+    /// An answer that is not followed, in Go's form.
+    pub(crate) fn refuse(&self, why: impl std::fmt::Display) -> Error {
+        Error::Lie(format!("{} \"{}\": {why}", go_method(&self.method), self.url))
+    }
+
     /// An error of the way there, in Go's form.
     pub(crate) fn failed(&self, why: impl std::fmt::Display) -> Error {
         Error::Transport { method: go_method(&self.method), url: self.url.clone(), why: why.to_string() }
@@ -167,15 +172,15 @@ impl Session {
                 return Ok(answer);
             }
             let target = answer.headers().get(LOCATION).and_then(|value| value.to_str().ok());
-            let target = target.ok_or_else(|| ask.failed("redirected to nowhere"))?;
+            let target = target.ok_or_else(|| ask.refuse("redirected to nowhere"))?;
             let next =
-                resolve(&url, target).ok_or_else(|| ask.failed(format!("redirected to {target:?}")))?;
+                resolve(&url, target).ok_or_else(|| ask.refuse(format!("redirected to {target:?}")))?;
             if url.starts_with("https://") && !next.starts_with("https://") {
-                return Err(ask.failed(format!("redirected from TLS to {next}: refused")));
+                return Err(ask.refuse(format!("redirected from TLS to {next}: refused")));
             }
             url = next;
         }
-        Err(ask.failed(format!("stopped after {REDIRECTS_MAX} redirects")))
+        Err(ask.refuse(format!("stopped after {REDIRECTS_MAX} redirects")))
     }
 
     async fn round(&self, ask: &Ask, url: &str, is_own: bool) -> Result<Response<Incoming>, Error> {
@@ -223,12 +228,12 @@ impl Session {
         let service = challenge.get("service").unwrap_or_default();
         let (Some(from), Some(to)) = (origin(&ask.url), origin(realm)) else {
             return Err(
-                ask.failed(format!("the registry names {realm:?} as its token service, which is no URL"))
+                ask.refuse(format!("the registry names {realm:?} as its token service, which is no URL"))
             );
         };
         let credentials = self.credentials.as_ref();
         if credentials.is_some() && !trusts(from, to) {
-            return Err(ask.failed(format!(
+            return Err(ask.refuse(format!(
                 "the registry wants the credentials shown to {}://{}, which is not of its site: refused",
                 to.0, to.1
             )));

@@ -331,9 +331,9 @@ fn tls_words(error: &io::Error) -> String {
         Some(rustls::Error::InvalidMessage(_)) => {
             "http: server gave HTTP response to HTTPS client".to_owned()
         }
-        Some(rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer)) => {
-            "tls: failed to verify certificate: x509: certificate signed by unknown authority".to_owned()
-        }
+        Some(rustls::Error::InvalidCertificate(
+            rustls::CertificateError::UnknownIssuer | rustls::CertificateError::BadSignature,
+        )) => "tls: failed to verify certificate: x509: certificate signed by unknown authority".to_owned(),
         Some(rustls::Error::InvalidCertificate(rustls::CertificateError::Expired)) => {
             "tls: failed to verify certificate: x509: certificate has expired or is not yet valid".to_owned()
         }

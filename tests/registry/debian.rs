@@ -1,0 +1,84 @@
+//! Debian's `docker-registry`, as a process of the test.
+
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use berth_tests::until;
+
+/// A running registry; ends when it is dropped.
+pub(crate) struct Registry {
+    /// `127.0.0.1:port`.
+    pub(crate) host: String,
+    child: Child,
+    dir: tempfile::TempDir,
+}
+
+impl Registry {
+    /// A registry that is open to all.
+    pub(crate) fn open() -> Self {
+        Self::start("", |_| {})
+    }
+
+    /// A registry for user `u` with password `secret`.
+    pub(crate) fn closed() -> Self {
+        // htpasswd's bcrypt of "secret".
+        const LINE: &str = "u:$2y$05$5bFOk0ANdFegQ/KXuVHrjureV.eWmuBO8uJEWWAGXLnp2npS4PZfq\n";
+        Self::start("auth:\n  htpasswd:\n    realm: test\n    path: {dir}/users\n", |dir| {
+            fs::write(dir.join("users"), LINE).unwrap();
+        })
+    }
+
+    /// A registry that speaks TLS with a certificate of an authority of its own; that authority's certificate.
+    pub(crate) fn with_tls() -> (Self, String) {
+        let tls = "  tls:\n    certificate: {dir}/server.crt\n    key: {dir}/server.key\n";
+        let registry = Self::start(tls, |dir| {
+            let script = "set -e; cd \"$1\"; \
+                openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=ca -keyout ca.key -out ca.crt; \
+                openssl req -newkey rsa:2048 -nodes -subj /CN=registry -keyout server.key -out server.csr; \
+                printf 'subjectAltName=IP:127.0.0.1' >ext; \
+                openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile ext \
+                -out server.crt";
+            let made = Command::new("sh").args(["-c", script, "sh"]).arg(dir).output().unwrap();
+            assert!(made.status.success(), "{made:?}");
+        });
+        let authority = fs::read_to_string(registry.dir.path().join("ca.crt")).unwrap();
+        (registry, authority)
+    }
+
+    fn start(more: &str, prepare: impl FnOnce(&Path)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        prepare(dir.path());
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let host = format!("127.0.0.1:{port}");
+        let root = dir.path().display().to_string();
+        let config = format!(
+            "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {root}/data\n\
+             http:\n  addr: {host}\n{}",
+            more.replace("{dir}", &root)
+        );
+        fs::write(dir.path().join("config.yml"), config).unwrap();
+        let log = fs::File::create(dir.path().join("log")).unwrap();
+        let child = Command::new("docker-registry")
+            .arg("serve")
+            .arg(dir.path().join("config.yml"))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        until("the registry answers", 20, || TcpStream::connect(&host).is_ok());
+        Self { host, child, dir }
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", fs::read_to_string(self.dir.path().join("log")).unwrap_or_default());
+        }
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
