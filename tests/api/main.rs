@@ -1,5 +1,7 @@
 //! Black-box tests of the Docker Engine API on the wire.
 
+mod archive;
+
 use berth_tests::Engine;
 
 #[test]

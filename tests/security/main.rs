@@ -1,5 +1,6 @@
 //! Black-box tests of what went wrong in peers: each named after its lesson.
 
+mod copies;
 mod images;
 
 use berth_tests::{CLIENTS, Client, Engine, berth_bin, run};

@@ -10,12 +10,13 @@ use tokio::sync::oneshot;
 
 use crate::container::task::Command;
 use crate::{
-    Archive, AttachOptions, Attached, Container, ContainerCreated, ContainerSize, CreateContainer, DiskUsage,
-    DistributionInspect, Engine, EngineConfig, Error, EventStream, EventsRequest, Exec, ExecConfig,
-    ExecStart, ExecStarted, Filters, HistoryItem, Image, ImageDeleted, ImageImport, ImageListOptions,
-    ImagePull, ImagePush, ImageSummary, ListOptions, LoadProgress, Logs, LogsOptions, Produced, Pruned,
-    RegistryCredentials, RegistryFound, RemoveOptions, Result, StatsStream, StopOptions, SystemInfo, Top,
-    TransferProgress, UpdateContainer, WaitCondition, WaitResult, container, image, restore,
+    Archive, AttachOptions, Attached, Change, Commit, Container, ContainerCreated, ContainerSize, CopyIn,
+    CopyOut, CreateContainer, DiskUsage, DistributionInspect, Engine, EngineConfig, Error, EventStream,
+    EventsRequest, Exec, ExecConfig, ExecStart, ExecStarted, Filters, HistoryItem, Image, ImageDeleted,
+    ImageImport, ImageListOptions, ImagePull, ImagePush, ImageSummary, ListOptions, LoadProgress, Logs,
+    LogsOptions, PathStat, Produced, Pruned, RegistryCredentials, RegistryFound, RemoveOptions, Result,
+    StatsStream, StopOptions, SystemInfo, Top, TransferProgress, UpdateContainer, WaitCondition, WaitResult,
+    container, image, restore,
 };
 
 /// The engine itself.
@@ -186,6 +187,41 @@ impl Engine {
         one_shot: bool,
     ) -> Result<StatsStream> {
         self.inner.stats(container, stream, one_shot)
+    }
+
+    /// What is at a path of it.
+    pub async fn container_path_stat(&self, container: &str, path: &str) -> Result<PathStat> {
+        self.inner.path_stat(container, path).await
+    }
+
+    /// An archive of what is at a path of it.
+    pub async fn container_copy_out(&self, container: &str, path: &str) -> Result<CopyOut> {
+        self.inner.copy_out(container, path).await
+    }
+
+    /// Unpacks an archive, compressed or not, in a directory of it.
+    pub async fn container_copy_in(
+        &self,
+        container: &str,
+        how: CopyIn,
+        archive: impl AsyncRead + Send + Unpin + 'static,
+    ) -> Result<()> {
+        self.inner.copy_in(container, how, archive).await
+    }
+
+    /// What it changed of its image's files.
+    pub async fn container_changes(&self, container: &str) -> Result<Vec<Change>> {
+        self.inner.changes(container).await
+    }
+
+    /// Its root file system as an archive, without volumes.
+    pub async fn container_export(&self, container: &str) -> Result<Archive> {
+        self.inner.export(container)
+    }
+
+    /// Makes an image of it. Answers with the image's id.
+    pub async fn container_commit(&self, container: &str, commit: Commit) -> Result<String> {
+        self.inner.commit(container, commit).await
     }
 
     /// Removes those that do not run and fit `until label label!`.

@@ -86,6 +86,11 @@ impl Paths {
         &self.shims
     }
 
+    /// The empty directory that roots are mounted at, in mount namespaces of their own.
+    pub(crate) fn rootfs(&self) -> PathBuf {
+        PathBuf::from(&self.rootfs_text)
+    }
+
     pub(crate) fn container(&self, id: &str) -> PathBuf {
         self.containers.join(id)
     }

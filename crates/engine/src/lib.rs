@@ -22,6 +22,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod archive;
 pub mod config;
 pub mod container;
 pub mod embedded;
@@ -36,6 +37,7 @@ pub mod system;
 pub mod time;
 
 mod api;
+mod channel;
 mod files;
 mod host;
 mod inner;
@@ -52,6 +54,7 @@ mod volumes;
 use std::sync::Arc;
 
 pub use api::Wait;
+pub use archive::{Change, ChangeKind, Commit, CopyIn, CopyOut, PathStat};
 pub use config::{BridgeConfig, CgroupDriver, EngineConfig, Runtime};
 pub use container::{
     AttachOptions, Attached, Container, ContainerCreated, ContainerSize, CreateContainer, ListOptions, Logs,

@@ -60,6 +60,13 @@ impl RootFs {
         RootFs { layers }
     }
 
+    /// The same without the layer that is written to.
+    pub(crate) fn below(mounts: &[Mount]) -> RootFs {
+        let mut mounts = mounts.to_vec();
+        mounts.iter_mut().for_each(|mount| mount.options.retain(|option| !option.starts_with("upperdir=")));
+        RootFs::of_mounts(&mounts)
+    }
+
     /// What is at `path`, links followed inside the root.
     pub(crate) fn find(&self, path: &str) -> rustix::io::Result<Option<Found>> {
         let mut names: Vec<OsString> = components(path.as_bytes());
@@ -206,13 +213,15 @@ fn components(path: &[u8]) -> Vec<OsString> {
     names.rev().map(|name| OsStr::from_bytes(name).to_owned()).collect()
 }
 
-fn is_whiteout(stat: &Stat) -> bool {
+/// Whether a file says that there is none of its name.
+pub(crate) fn is_whiteout(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0
 }
 
-fn is_opaque(parent: &OwnedFd, name: &OsStr) -> bool {
+/// Whether a directory hides all of the same name below it.
+pub(crate) fn is_opaque(parent: impl AsFd, name: &OsStr) -> bool {
     use std::os::fd::AsRawFd as _;
-    let path = Path::new("/proc/self/fd").join(parent.as_raw_fd().to_string()).join(name);
+    let path = Path::new("/proc/self/fd").join(parent.as_fd().as_raw_fd().to_string()).join(name);
     let mut value = [0_u8; 4];
     rustix::fs::lgetxattr(&path, "trusted.overlay.opaque", &mut value)
         .is_ok_and(|length| &value[..length] == b"y")

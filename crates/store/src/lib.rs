@@ -35,6 +35,7 @@ mod snapshot;
 mod store;
 pub mod tar;
 mod trash;
+mod visit;
 
 pub use content::{Content, digest_of};
 pub use database::{Batch, Commit, Database, DatabaseError, Record};
@@ -42,3 +43,4 @@ pub use error::{Error, Kind};
 pub use image::{Image, Images};
 pub use snapshot::{Snapshots, Usage};
 pub use store::{Options, Store};
+pub use visit::{Bind, Visit, VisitOptions, path_of};

@@ -223,6 +223,11 @@ impl Snapshots {
         }
     }
 
+    /// The directory of all layers.
+    pub(crate) fn layers_path(&self) -> PathBuf {
+        self.shared.path.join("layers")
+    }
+
     /// The keys of all snapshots that are there, with the images that they are of.
     pub fn list(&self) -> Vec<(String, Digest)> {
         let state = self.shared.snapshots.state();

@@ -28,6 +28,10 @@ pub(super) struct Side {
     socket: PathBuf,
     rules: Rules,
     docker: PathBuf,
+    /// The folder of root file systems, which steps call `$IMAGES`.
+    images: PathBuf,
+    /// Containers and images that were there before: they are somebody else's and stay.
+    kept: Vec<String>,
     daemon: Option<(Child, PathBuf)>,
 }
 
@@ -69,7 +73,7 @@ pub(super) fn ours() -> Result<Side, Box<dyn std::error::Error>> {
     }
     let mut side = Side::at(&socket)?;
     side.daemon = Some((daemon, home));
-    let folder = setup::images(&IMAGES)?;
+    let folder = side.images.clone();
     for name in IMAGES {
         let changes = std::fs::read_to_string(folder.join(format!("{name}.changes")))?;
         let mut import = side.command("docker");
@@ -86,7 +90,10 @@ impl Side {
     /// The engine behind a socket.
     pub(super) fn at(socket: impl AsRef<Path>) -> Result<Side, Box<dyn std::error::Error>> {
         let socket = socket.as_ref().to_path_buf();
-        Ok(Side { socket, rules: Rules::new(), docker: setup::docker()?, daemon: None })
+        let (docker, images) = (setup::docker()?, setup::images(&IMAGES)?);
+        let mut side = Side { socket, rules: Rules::new(), docker, images, kept: Vec::new(), daemon: None };
+        side.kept = side.things();
+        Ok(side)
     }
 
     fn command(&self, program: &str) -> Command {
@@ -95,6 +102,7 @@ impl Side {
         command
             .env("DOCKER_HOST", format!("unix://{}", self.socket.display()))
             .env("DOCKER_API_VERSION", "1.45");
+        command.env("IMAGES", &self.images);
         command.env("DOCKER_CONFIG", "/nonexistent").env("DOCKER_CLI_HINTS", "false").stdin(Stdio::null());
         command
     }
@@ -148,19 +156,26 @@ impl Side {
 
     /// Removes the containers that a case left, and the images that it made.
     pub(super) fn clean(&self) {
-        let list = |args: &[&str]| setup::output(self.command("docker").args(args)).unwrap_or_default();
-        let ids = list(&["ps", "-aq", "--no-trunc"]);
-        if !ids.trim().is_empty() {
-            let _ = self.command("docker").args(["rm", "-f", "-v"]).args(ids.split_whitespace()).output();
+        let left: Vec<String> =
+            self.things().into_iter().filter(|thing| !self.kept.contains(thing)).collect();
+        let (images, containers): (Vec<&String>, Vec<&String>) =
+            left.iter().partition(|thing| thing.contains('@'));
+        if !containers.is_empty() {
+            let _ = self.command("docker").args(["rm", "-f", "-v"]).args(containers).output();
         }
-        let names = list(&["images", "--format", "{{.Repository}}:{{.Tag}}@{{.ID}}"]);
-        for line in
-            names.lines().filter(|line| !line.starts_with("busybox:latest@") && !line.starts_with("debian:"))
-        {
-            let (name, id) = line.split_once('@').unwrap_or((line, line));
+        for image in images.iter().filter(|image| !image.starts_with("busybox:latest@")) {
+            let (name, id) = image.split_once('@').unwrap_or((image, image));
             let name = if name.contains("<none>") { id } else { name };
             let _ = self.command("docker").args(["rmi", "-f", name]).output();
         }
+    }
+
+    /// The ids of all containers, and `name@id` of all images.
+    fn things(&self) -> Vec<String> {
+        let list = |args: &[&str]| setup::output(self.command("docker").args(args)).unwrap_or_default();
+        let containers = list(&["ps", "-aq", "--no-trunc"]);
+        let images = list(&["images", "--format", "{{.Repository}}:{{.Tag}}@{{.ID}}"]);
+        containers.lines().chain(images.lines()).map(str::to_owned).collect()
     }
 }
 

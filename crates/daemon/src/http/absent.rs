@@ -21,13 +21,9 @@ macro_rules! not_built {
 }
 
 not_built! {
-    commit "making an image from a container";
     build "building an image";
     build_prune "the build cache";
     session "the build session";
-    container_changes "listing a container's changes";
-    container_export "exporting a container";
-    container_archive "copying files from and to a container";
     attach_websocket "attaching over a websocket";
     network_create "creating a network";
     network_connect "connecting a container to a further network";

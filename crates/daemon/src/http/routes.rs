@@ -41,12 +41,12 @@ pub(crate) static ROUTES: &[Route] = routes! {
     GET "/containers/" {} "/top", containers::process::top;
     GET "/containers/" {} "/logs", containers::logs::logs;
     GET "/containers/" {} "/stats", containers::stats::stats;
-    GET "/containers/" {} "/changes", absent::container_changes;
-    GET "/containers/" {} "/export", absent::container_export;
+    GET "/containers/" {} "/changes", containers::archive::changes;
+    GET "/containers/" {} "/export", containers::archive::export;
     GET "/containers/" {} "/attach/ws", absent::attach_websocket;
-    HEAD "/containers/" {} "/archive", absent::container_archive;
-    GET "/containers/" {} "/archive", absent::container_archive;
-    PUT "/containers/" {} "/archive", absent::container_archive;
+    HEAD "/containers/" {} "/archive", containers::archive::stat;
+    GET "/containers/" {} "/archive", containers::archive::get;
+    PUT "/containers/" {} "/archive" => finish, containers::archive::put;
     POST "/containers/" {} "/start" => finish, containers::lifecycle::start;
     POST "/containers/" {} "/stop" => finish, containers::lifecycle::stop;
     POST "/containers/" {} "/restart" => finish, containers::lifecycle::restart;
@@ -78,7 +78,7 @@ pub(crate) static ROUTES: &[Route] = routes! {
     POST "/images/" {} "/tag" => finish, images::list::tag;
     DELETE "/images/" {} "" => finish, images::list::remove;
     GET "/distribution/" {} "/json", images::registry::distribution;
-    POST "/commit", absent::commit;
+    POST "/commit" => finish, containers::commit::commit;
     POST "/build/prune", absent::build_prune;
     POST "/build/cancel", absent::build;
     POST "/build", absent::build;

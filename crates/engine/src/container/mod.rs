@@ -20,7 +20,7 @@ mod limits;
 mod list;
 mod log_config;
 pub(crate) mod logs;
-mod merge;
+pub(crate) mod merge;
 pub(crate) mod mounts;
 pub(crate) mod network;
 pub(crate) mod registry;

@@ -34,6 +34,8 @@ pub(crate) struct Slot {
     shim: RwLock<Option<Shim>>,
     /// The sample that the next one is compared with.
     pub(crate) last_sample: Mutex<Option<Sample>>,
+    /// Held by whoever mounts the container's files: a start, or a visit from outside.
+    pub(crate) files: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Default)]
@@ -146,6 +148,7 @@ impl Slot {
             waiters: Mutex::default(),
             shim: RwLock::default(),
             last_sample: Mutex::default(),
+            files: Arc::default(),
         };
         (Arc::new(slot), commands)
     }

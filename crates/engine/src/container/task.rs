@@ -219,6 +219,8 @@ impl Task {
         if let Some(leaving) = self.leaving.take() {
             let _ = leaving.await;
         }
+        let slot = self.slot.clone();
+        let _files = slot.files.lock().await;
         let clients = std::mem::take(&mut self.waiting_clients);
         let outcome = super::start::start(&self.engine, &self.container, clients).await?;
         let state = &mut self.container.state;

@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::filters::Filters;
 use crate::time::Time;
 
-pub(crate) use ops::{check_platform, error, graph_driver};
+pub(crate) use ops::{blocking, check_platform, error, graph_driver, name_of};
 
 /// Which images to list.
 #[derive(Clone, Debug, Default)]

@@ -1,14 +1,13 @@
 //! What is asked of images: the store does it, the engine says who uses them and tells of changes.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
+use std::io::Write as _;
 use std::sync::Arc;
 
 use berth_oci::{Digest, Mount, Platform, Reference};
 use berth_store::image::{Import, Listed, Loaded, Remove, Removed, User};
 use berth_store::{Image as Stored, Kind};
-use bytes::{Buf as _, Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::io::AsyncRead;
 use tokio::sync::mpsc;
 
 use super::{
@@ -16,15 +15,11 @@ use super::{
     LoadProgress, Produced, glob,
 };
 use crate::Inner;
+use crate::channel::{self, ChannelReader, ChannelWriter};
 use crate::container::parse_until;
 use crate::error::{Error, Result, chain};
 use crate::filters::Filters;
 use crate::time::Time;
-
-/// Chunks between the network and the store.
-const CHUNKS: usize = 8;
-/// Chunks are about so large.
-const CHUNK_BYTES: usize = 256 << 10;
 
 /// The class and text of a store's error.
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
@@ -192,10 +187,10 @@ impl Inner {
     pub(crate) fn image_save(self: &Arc<Self>, names: Vec<String>) -> Result<Archive> {
         let images = self.store.images();
         let found = names.iter().map(|name| images.get(name).map_err(error)).collect::<Result<Vec<_>>>()?;
-        let (sender, receiver) = mpsc::channel(CHUNKS);
+        let (sender, receiver) = channel::chunks();
         let engine = self.clone();
         tokio::task::spawn_blocking(move || {
-            let mut writer = ChannelWriter { sender: sender.clone(), buffer: BytesMut::new() };
+            let mut writer = ChannelWriter::new(sender.clone());
             let saved = engine.store.images().save(&names, &mut writer).map_err(error);
             let saved = saved.and_then(|()| writer.flush().map_err(Error::io("cannot write the archive")));
             match saved {
@@ -284,7 +279,7 @@ impl Inner {
         }
     }
 
-    pub(super) fn image_event(&self, action: &str, id: &str, name: &str) {
+    pub(crate) fn image_event(&self, action: &str, id: &str, name: &str) {
         let labels = id.parse().ok().and_then(|id: Digest| self.store.images().by_id(&id));
         let labels = labels.and_then(|image| image.config.config.clone()).and_then(|config| config.labels);
         let mut attributes = labels.unwrap_or_default();
@@ -386,7 +381,7 @@ pub(crate) fn graph_driver(mounts: &[Mount]) -> GraphDriver {
     GraphDriver { name: "overlay2".to_owned(), data }
 }
 
-fn name_of(repository: &str, tag: Option<&str>) -> Result<Reference> {
+pub(crate) fn name_of(repository: &str, tag: Option<&str>) -> Result<Reference> {
     let invalid = |error: &dyn std::error::Error| Error::invalid(chain(error));
     let name = Reference::parse(repository).map_err(|error| invalid(&error))?;
     match tag.filter(|tag| !tag.is_empty()) {
@@ -395,71 +390,8 @@ fn name_of(repository: &str, tag: Option<&str>) -> Result<Reference> {
     }
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(|error| Error::internal("images", &error))?
-}
-
-/// What comes from the network, for a thread that reads.
-struct ChannelReader {
-    receiver: mpsc::Receiver<io::Result<Bytes>>,
-    current: Bytes,
-}
-
-impl ChannelReader {
-    fn new(mut source: impl AsyncRead + Send + Unpin + 'static) -> ChannelReader {
-        let (sender, receiver) = mpsc::channel(CHUNKS);
-        tokio::spawn(async move {
-            loop {
-                let mut buffer = BytesMut::with_capacity(CHUNK_BYTES);
-                let chunk = match source.read_buf(&mut buffer).await {
-                    Ok(0) => return,
-                    Ok(_) => Ok(buffer.freeze()),
-                    Err(error) => Err(error),
-                };
-                let is_last = chunk.is_err();
-                if sender.send(chunk).await.is_err() || is_last {
-                    return;
-                }
-            }
-        });
-        ChannelReader { receiver, current: Bytes::new() }
-    }
-}
-
-impl Read for ChannelReader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.current.is_empty() {
-            match self.receiver.blocking_recv() {
-                Some(chunk) => self.current = chunk?,
-                None => return Ok(0),
-            }
-        }
-        let length = self.current.len().min(buffer.len());
-        self.current.copy_to_slice(&mut buffer[..length]);
-        Ok(length)
-    }
-}
-
-/// What a thread writes, for the network.
-struct ChannelWriter {
-    sender: mpsc::Sender<Result<Bytes>>,
-    buffer: BytesMut,
-}
-
-impl Write for ChannelWriter {
-    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        self.buffer.extend_from_slice(data);
-        if self.buffer.len() >= CHUNK_BYTES {
-            self.flush()?;
-        }
-        Ok(data.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        if self.buffer.is_empty() {
-            return Ok(());
-        }
-        let chunk = self.buffer.split().freeze();
-        self.sender.blocking_send(Ok(chunk)).map_err(|_| io::ErrorKind::BrokenPipe.into())
-    }
 }

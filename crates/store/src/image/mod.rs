@@ -5,6 +5,7 @@
 
 mod archive;
 mod changes;
+mod commit;
 mod fetch;
 mod import;
 pub(crate) mod index;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 
 use berth_oci::{Descriptor, Digest, ImageConfig, Platform, Reference};
 
+pub use commit::Child;
 pub use fetch::{Fetch, Fetched, Present};
 pub use instruction::apply_changes;
 pub use outgoing::Outgoing;

@@ -135,6 +135,13 @@ pub(crate) fn open_tar(layer: BorrowedFd<'_>) -> io::Result<RecipeReader> {
     RecipeReader::new(open_file(layer, RECIPE)?, crate::dir::open(layer, DIFF)?, replaced)
 }
 
+/// Decompresses a stream, whatever it is compressed with; one that is not compressed is passed on.
+///
+/// Errors: the stream cannot be read; a format that is not supported.
+pub fn decompress(stream: Box<dyn io::Read + Send>) -> io::Result<Box<dyn io::Read + Send>> {
+    Ok(Box::new(Decoder::new(stream)?))
+}
+
 fn open_file(dir: BorrowedFd<'_>, name: &str) -> io::Result<File> {
     use rustix::fs::{Mode, OFlags};
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;

@@ -1,6 +1,8 @@
 //! Containers: `/containers/…`
 
+pub(crate) mod archive;
 pub(crate) mod attach;
+pub(crate) mod commit;
 pub(crate) mod create;
 pub(crate) mod inspect;
 pub(crate) mod lifecycle;
