@@ -206,6 +206,42 @@ impl Ingest {
         }
     }
 
+    /// Unpacks a layer although the store has it; the directory and the entry in it that hold the result.
+    pub(crate) fn unpack_anew(
+        &self,
+        diff_id: &Digest,
+        stream: Box<dyn Read + Send + '_>,
+    ) -> Result<(OwnedFd, String), Error> {
+        let name = self.fresh_name();
+        dir::make(&self.dir, &name, dir::PRIVATE).map_err(Error::io("make the directory of a layer"))?;
+        let target =
+            dir::open(&self.dir, name.as_str()).map_err(Error::io("open the directory of a layer"))?;
+        let (record, ..) = self.unpack(stream, &target, Keep::Unpacked)?;
+        if record.diff_id.as_ref() != Some(diff_id) {
+            return Err(Error::Invalid(format!("what came is not layer {diff_id}")));
+        }
+        // Whatever its size: all of it is synced.
+        self.state().files = u64::from(SYNC_FILES_MAX) + 1;
+        let dir = self.dir.try_clone().map_err(Error::io("open an ingest"))?;
+        Ok((dir, name))
+    }
+
+    /// Writes a blob although the store has it; the directory and the entry in it.
+    pub(crate) fn write_anew(
+        &self,
+        digest: &Digest,
+        stream: &mut dyn Read,
+    ) -> Result<(OwnedFd, String), Error> {
+        let (mut file, name) = self.create()?;
+        let mut hashed = Hashed::new(stream);
+        std::io::copy(&mut hashed, &mut file).map_err(Error::io(format!("write blob {digest}")))?;
+        if hashed.finish().0 != *digest {
+            return Err(Error::Invalid(format!("what came is not blob {digest}")));
+        }
+        let dir = self.dir.try_clone().map_err(Error::io("open an ingest"))?;
+        Ok((dir, name))
+    }
+
     /// Takes note of an unpacked layer; false if there is one already.
     fn adopt(&self, diff_id: &Digest, entries: u64, name: &str) -> Result<bool, Error> {
         if self.use_present(diff_id)? {
@@ -394,7 +430,7 @@ impl Ingest {
     }
 
     /// Writes all that came in to the disk.
-    fn sync(&self) -> Result<(), Error> {
+    pub(crate) fn sync(&self) -> Result<(), Error> {
         let mut budget = SYNC_FILES_MAX;
         let few = self.state().files <= u64::from(SYNC_FILES_MAX);
         let synced =

@@ -24,6 +24,7 @@
 //! step leaves at most something in `ingest` or `trash`, or an unreferenced name, and the next open removes it.
 #![forbid(unsafe_code)]
 
+pub mod check;
 mod content;
 pub mod database;
 mod dir;

@@ -115,6 +115,10 @@ impl Store {
         &self.shared.database
     }
 
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// Blobs by digest.
     pub fn content(&self) -> &Content {
         &self.content

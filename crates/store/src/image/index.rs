@@ -60,6 +60,13 @@ pub(crate) struct Held {
     pub(crate) names: BTreeSet<String>,
 }
 
+impl Held {
+    /// The blobs that the image needs.
+    pub(crate) fn blobs(&self) -> impl Iterator<Item = &Digest> {
+        blobs(&self.image.id, &self.record)
+    }
+}
+
 /// All images.
 #[derive(Default)]
 pub(crate) struct Index {
