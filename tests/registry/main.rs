@@ -5,4 +5,5 @@
 mod debian;
 mod honest;
 mod lies;
+mod mend;
 mod server;

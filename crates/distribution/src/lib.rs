@@ -16,6 +16,7 @@
 
 mod auth;
 mod client;
+mod download;
 mod endpoint;
 mod error;
 mod options;

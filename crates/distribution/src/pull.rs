@@ -1,35 +1,23 @@
 //! Pull: a name's manifest for this platform, its configuration, and its layers side by side into the store.
 
 use std::collections::BTreeSet;
-use std::io::{self, Read};
+use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use berth_oci::image::{Document, media_type};
 use berth_oci::{Descriptor, Digest, ImageConfig, Index, Manifest, Platform, Reference};
 use berth_store::image::{Fetch, Fetched, Present};
 use berth_store::{Images, digest_of};
 use bytes::Bytes;
-use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
-use hyper::header::{ACCEPT, CONTENT_RANGE, RANGE};
-use hyper::{Method, Response, StatusCode};
+use hyper::Method;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::client::{pause, pull_words};
+use crate::client::pull_words;
+use crate::download::{Download, PIECES, Pieces};
 use crate::session::{Ask, Session, encode, resolve};
 use crate::{Client, Credentials, Error, OnUpdate, Resolved, Update};
 
-/// A layer that sends nothing for this long is asked for again.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// A layer must bring this much in each window, or it is asked for again: a drip is no download.
-const DRIP_WINDOW: Duration = Duration::from_secs(30);
-const DRIP_BYTES_MIN: u64 = 16 << 10;
-/// Pieces between the socket and the unpacking of a layer.
-const PIECES: usize = 8;
-/// How often progress is told, in bytes.
-const PROGRESS_BYTES: u64 = 512 << 10;
 /// The number of tags that are pulled with `--all-tags`, and the pages they come in.
 const TAGS_MAX: usize = 100_000;
 const TAGS_BYTES_MAX: usize = 4 << 20;
@@ -133,6 +121,34 @@ impl Client {
             }
         }
         Err(last.unwrap_or_else(|| Error::NotFound(format!("no endpoint for {}", repository.familiar()))))
+    }
+
+    /// A blob of a repository, to be read by a thread that may block. Neither its length nor its digest is checked.
+    ///
+    /// Errors: a mirror is no URL. What goes wrong later is an error of the stream.
+    pub fn blob(
+        &self,
+        repository: &Reference,
+        descriptor: &Descriptor,
+        credentials: Option<&Credentials>,
+    ) -> Result<impl std::io::Read + Send + use<>, Error> {
+        let endpoints = crate::endpoint::Endpoint::all(&self.shared.options, repository)?.into_iter();
+        let download = Download {
+            client: self.clone(),
+            sessions: endpoints
+                .map(|endpoint| Arc::new(self.session(endpoint, repository, "pull", credentials)))
+                .collect(),
+            path: format!("{}/blobs/{}", repository.path(), descriptor.digest),
+            descriptor: descriptor.clone(),
+            on_update: Arc::new(|_| {}),
+        };
+        let (sender, receiver) = mpsc::channel(PIECES);
+        tokio::spawn(async move {
+            if let Err(error) = download.run(&sender).await {
+                sender.send(Err(io::Error::other(error.to_string()))).await.ok();
+            }
+        });
+        Ok(Pieces::new(receiver))
     }
 
     /// The configuration that a manifest names, from where the manifest came from.
@@ -331,15 +347,10 @@ struct Job<'a> {
 
 /// A layer that has to be fetched.
 struct Layer {
-    client: Client,
-    sessions: Vec<Arc<Session>>,
-    /// Its place below `/v2/`.
-    path: String,
-    descriptor: Descriptor,
+    download: Download,
     diff_id: Digest,
     present: Present,
     fetch: Arc<Fetch>,
-    on_update: OnUpdate,
 }
 
 impl Job<'_> {
@@ -420,16 +431,14 @@ impl Job<'_> {
     }
 
     fn layer(&self, descriptor: Descriptor, diff_id: Digest, present: Present, fetch: &Arc<Fetch>) -> Layer {
-        Layer {
+        let download = Download {
             client: self.client.clone(),
             sessions: self.sessions.to_vec(),
             path: format!("{}/blobs/{}", self.reference.path(), descriptor.digest),
             descriptor,
-            diff_id,
-            present,
-            fetch: Arc::clone(fetch),
             on_update: Arc::clone(self.on_update),
-        }
+        };
+        Layer { download, diff_id, present, fetch: Arc::clone(fetch) }
     }
 
     fn tell(&self, layer: &Descriptor, status: &str) {
@@ -465,25 +474,26 @@ fn check_layer(layer: &Descriptor) -> Result<(), Error> {
 
 impl Layer {
     async fn run(self) -> Result<(), Error> {
-        let downloads = Arc::clone(&self.client.shared.downloads);
+        let downloads = Arc::clone(&self.download.client.shared.downloads);
         let permit = match downloads.try_acquire() {
             Ok(permit) => permit,
             Err(_) => {
-                self.tell("Waiting", None);
+                self.download.tell("Waiting", None);
                 downloads.acquire().await.map_err(|_| Error::Lie("no downloads are allowed".to_owned()))?
             }
         };
         let (sender, receiver) = mpsc::channel(PIECES);
         let fetch = Arc::clone(&self.fetch);
-        let (descriptor, diff_id, present) = (self.descriptor.clone(), self.diff_id.clone(), self.present);
+        let (descriptor, diff_id, present) =
+            (self.download.descriptor.clone(), self.diff_id.clone(), self.present);
         let unpacking = tokio::task::spawn_blocking(move || {
-            let stream = Pieces { receiver, piece: Bytes::new() };
+            let stream = Pieces::new(receiver);
             match present {
                 Present::Absent => fetch.layer(&descriptor, &diff_id, stream),
                 _ => fetch.blob(&descriptor, stream),
             }
         });
-        let downloaded = self.download(&sender).await;
+        let downloaded = self.download.run(&sender).await;
         if let Err(error) = &downloaded {
             // Where the unpacking has ended already, its own error tells why.
             sender.send(Err(io::Error::other(error.to_string()))).await.ok();
@@ -491,13 +501,13 @@ impl Layer {
         drop(sender);
         drop(permit);
         if downloaded.is_ok() {
-            self.tell("Verifying Checksum", None);
-            self.tell("Download complete", None);
+            self.download.tell("Verifying Checksum", None);
+            self.download.tell("Download complete", None);
         }
         let unpacked = unpacking.await.map_err(|error| Error::Lie(format!("unpacking ended: {error}")))?;
         match (downloaded, unpacked) {
             (Ok(()), Ok(())) => {
-                self.tell("Pull complete", None);
+                self.download.tell("Pull complete", None);
                 Ok(())
             }
             // The receiver went away because the unpacking failed.
@@ -505,156 +515,6 @@ impl Layer {
             (Err(error), _) => Err(error),
             (Ok(()), Err(error)) => Err(error.into()),
         }
-    }
-
-    fn tell(&self, status: &str, progress: Option<(u64, u64)>) {
-        let id = self.descriptor.digest.short().to_owned();
-        (self.on_update)(Update { id, status: status.to_owned(), progress });
-    }
-
-    /// Brings the bytes, going on where a connection broke off, at the next endpoint if one is not to be had.
-    async fn download(&self, to: &mpsc::Sender<io::Result<Bytes>>) -> Result<(), Error> {
-        let mut offset = 0;
-        let mut first_error = None;
-        for (place, session) in self.sessions.iter().enumerate() {
-            match self.download_from(session, &mut offset, to).await {
-                Ok(()) => return Ok(()),
-                Err(error) => {
-                    let is_last = place + 1 == self.sessions.len();
-                    if is_last || !session.endpoint.passes_on(&error) {
-                        return Err(first_error.unwrap_or(error));
-                    }
-                    first_error = first_error.or(Some(error));
-                }
-            }
-        }
-        Err(Error::NotFound(format!("no endpoint for {}", self.descriptor.digest)))
-    }
-
-    async fn download_from(
-        &self,
-        session: &Session,
-        offset: &mut u64,
-        to: &mpsc::Sender<io::Result<Bytes>>,
-    ) -> Result<(), Error> {
-        let mut attempt = 0;
-        loop {
-            let before = *offset;
-            let error = match self.stream(session, offset, to).await {
-                Err(error) if error.is_passing() => error,
-                result => return result,
-            };
-            attempt = if *offset > before { 1 } else { attempt + 1 };
-            let wait = pause(&error, attempt).filter(|_| attempt < self.client.shared.options.attempts);
-            let Some(wait) = wait else { return Err(error) };
-            tracing::info!(%error, offset, layer = %self.descriptor.digest, "a download goes on after a failure");
-            self.tell(&format!("Retrying in {} seconds", wait.as_secs().max(1)), None);
-            tokio::time::sleep(wait).await;
-        }
-    }
-
-    /// One request for what is still missing.
-    async fn stream(
-        &self,
-        session: &Session,
-        offset: &mut u64,
-        to: &mpsc::Sender<io::Result<Bytes>>,
-    ) -> Result<(), Error> {
-        let total = self.descriptor.size;
-        let mut ask = Ask::new(Method::GET, session.endpoint.url(&self.path)).header(ACCEPT, "*/*");
-        if *offset > 0 {
-            ask = ask.header(RANGE, &format!("bytes={offset}-"));
-        }
-        let answer = session.send(&ask).await?;
-        let mut skip = to_skip(&ask, &answer, *offset)?;
-        let mut body = answer.into_body();
-        let mut told = *offset;
-        let mut window = (tokio::time::Instant::now(), *offset);
-        while let Some(piece) = next_piece(&ask, &mut body).await? {
-            let mut piece = piece;
-            if skip > 0 {
-                let dropped = skip.min(piece.len() as u64);
-                skip -= dropped;
-                // No more than the piece is long.
-                piece = piece.slice(usize::try_from(dropped).unwrap_or(piece.len())..);
-            }
-            if *offset + piece.len() as u64 > total {
-                return Err(Error::Lie(format!(
-                    "layer {} is longer than the {total} bytes that its manifest says",
-                    self.descriptor.digest
-                )));
-            }
-            *offset += piece.len() as u64;
-            if !piece.is_empty() && to.send(Ok(piece)).await.is_err() {
-                return Err(Error::Lie(String::new()));
-            }
-            if *offset - told >= PROGRESS_BYTES {
-                told = *offset;
-                self.tell("Downloading", Some((told, total)));
-            }
-            // The time that unpacking takes does not count against the registry.
-            if window.0.elapsed() > DRIP_WINDOW {
-                if *offset - window.1 < DRIP_BYTES_MIN && skip == 0 {
-                    return Err(ask.failed(format!("only {} bytes in {DRIP_WINDOW:?}", *offset - window.1)));
-                }
-                window = (tokio::time::Instant::now(), *offset);
-            }
-        }
-        if *offset < total {
-            return Err(ask.failed("unexpected EOF"));
-        }
-        Ok(())
-    }
-}
-
-/// How much of an answer is known already: an endpoint without ranges sends all from the start.
-fn to_skip(ask: &Ask, answer: &Response<Incoming>, offset: u64) -> Result<u64, Error> {
-    match answer.status() {
-        StatusCode::PARTIAL_CONTENT if offset > 0 => {
-            let range = answer.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
-            let start =
-                range.and_then(|range| range.strip_prefix("bytes ")?.split('-').next()?.parse::<u64>().ok());
-            match start {
-                Some(start) if start == offset => Ok(0),
-                _ => Err(ask.failed(format!("asked for bytes from {offset}, got {range:?}"))),
-            }
-        }
-        StatusCode::OK => Ok(offset),
-        other => Err(ask.failed(format!("received unexpected HTTP status: {other}"))),
-    }
-}
-
-async fn next_piece(ask: &Ask, body: &mut Incoming) -> Result<Option<Bytes>, Error> {
-    loop {
-        let frame = match tokio::time::timeout(IDLE_TIMEOUT, body.frame()).await {
-            Ok(Some(Ok(frame))) => frame,
-            Ok(Some(Err(error))) => return Err(ask.failed(error)),
-            Ok(None) => return Ok(None),
-            Err(_) => return Err(ask.failed(format!("nothing came for {IDLE_TIMEOUT:?}"))),
-        };
-        if let Ok(piece) = frame.into_data() {
-            return Ok(Some(piece));
-        }
-    }
-}
-
-/// What comes from the socket, for a thread that blocks.
-struct Pieces {
-    receiver: mpsc::Receiver<io::Result<Bytes>>,
-    piece: Bytes,
-}
-
-impl Read for Pieces {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.piece.is_empty() {
-            match self.receiver.blocking_recv() {
-                Some(piece) => self.piece = piece?,
-                None => return Ok(0),
-            }
-        }
-        let length = buffer.len().min(self.piece.len());
-        buffer[..length].copy_from_slice(&self.piece.split_to(length));
-        Ok(length)
     }
 }
 

@@ -10,13 +10,13 @@ use tokio::sync::oneshot;
 
 use crate::container::task::Command;
 use crate::{
-    Archive, AttachOptions, Attached, Change, Commit, Container, ContainerCreated, ContainerSize, CopyIn,
-    CopyOut, CreateContainer, DiskUsage, DistributionInspect, Engine, EngineConfig, Error, EventStream,
-    EventsRequest, Exec, ExecConfig, ExecStart, ExecStarted, Filters, HistoryItem, Image, ImageDeleted,
-    ImageImport, ImageListOptions, ImagePull, ImagePush, ImageSummary, ListOptions, LoadProgress, Logs,
-    LogsOptions, PathStat, Produced, Pruned, RegistryCredentials, RegistryFound, RemoveOptions, Result,
-    StatsStream, StopOptions, SystemInfo, Top, TransferProgress, UpdateContainer, WaitCondition, WaitResult,
-    container, image, restore,
+    Archive, AttachOptions, Attached, Change, CheckProgress, Commit, Container, ContainerCreated,
+    ContainerSize, CopyIn, CopyOut, CreateContainer, DiskUsage, DistributionInspect, Engine, EngineConfig,
+    Error, EventStream, EventsRequest, Exec, ExecConfig, ExecStart, ExecStarted, Filters, HistoryItem, Image,
+    ImageDeleted, ImageImport, ImageListOptions, ImagePull, ImagePush, ImageSummary, ListOptions,
+    LoadProgress, Logs, LogsOptions, PathStat, Produced, Pruned, RegistryCredentials, RegistryFound,
+    RemoveOptions, Result, StatsStream, StopOptions, SystemInfo, Top, TransferProgress, UpdateContainer,
+    WaitCondition, WaitResult, container, image, restore,
 };
 
 /// The engine itself.
@@ -316,6 +316,12 @@ impl Engine {
     /// Errors: the name is malformed. What goes wrong later is the last word of the progress.
     pub async fn image_push(&self, push: ImagePush) -> Result<Produced<TransferProgress>> {
         self.inner.image_push(push)
+    }
+
+    /// Reads all that the store holds and compares it with its digests; with `repair`, fetches anew what is damaged
+    /// and discards what nothing needs.
+    pub fn store_check(&self, repair: bool) -> Produced<CheckProgress> {
+        self.inner.store_check(repair)
     }
 
     /// Asks a registry whether it takes these credentials; what to tell the user.

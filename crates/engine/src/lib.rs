@@ -23,6 +23,7 @@
 #![forbid(unsafe_code)]
 
 pub mod archive;
+mod check;
 pub mod config;
 pub mod container;
 pub mod embedded;
@@ -55,6 +56,7 @@ use std::sync::Arc;
 
 pub use api::Wait;
 pub use archive::{Change, ChangeKind, Commit, CopyIn, CopyOut, PathStat};
+pub use check::CheckProgress;
 pub use config::{BridgeConfig, CgroupDriver, EngineConfig, Runtime};
 pub use container::{
     AttachOptions, Attached, Container, ContainerCreated, ContainerSize, CreateContainer, ListOptions, Logs,

@@ -9,6 +9,7 @@ mod answer;
 mod attach;
 mod body;
 mod call;
+mod check;
 mod connection;
 mod containers;
 mod detach;

@@ -3,7 +3,7 @@
 use hyper::Method;
 
 use super::router::Route;
-use super::{absent, containers, disk_usage, events, exec, images, networks, system, volumes};
+use super::{absent, check, containers, disk_usage, events, exec, images, networks, system, volumes};
 
 macro_rules! routes {
     ($($method:ident $before:literal $({} $after:literal)? $(=> $end:ident)? , $handler:path;)*) => {
@@ -31,6 +31,7 @@ pub(crate) static ROUTES: &[Route] = routes! {
     GET "/version", system::version;
     GET "/info", system::info;
     GET "/events", events::events;
+    POST "/berth/fsck", check::check;
     GET "/system/df", disk_usage::disk_usage;
     POST "/auth", images::registry::auth;
 

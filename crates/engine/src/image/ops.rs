@@ -235,7 +235,7 @@ impl Inner {
     }
 
     /// Which containers were made of an image.
-    fn users_of(&self, image: &Digest) -> Vec<User> {
+    pub(crate) fn users_of(&self, image: &Digest) -> Vec<User> {
         let containers = self.registry.all().into_iter().map(|slot| slot.get());
         containers
             .filter(|container| container.record.image == image.as_str())

@@ -113,7 +113,7 @@ fn name_of(image: &str, tag: &str) -> Result<(Reference, bool)> {
 
 impl Inner {
     /// The client of registries.
-    fn registry_client(&self) -> &Client {
+    pub(crate) fn registry_client(&self) -> &Client {
         self.registry_client.get_or_init(|| Client::new(self.config.registries.clone()))
     }
 

@@ -1,0 +1,177 @@
+//! Checking the store, and fetching anew what is damaged.
+
+use std::io::Read;
+use std::sync::Arc;
+
+use berth_oci::image::Document;
+use berth_oci::{Descriptor, Digest, Manifest, Reference};
+use berth_store::check::Finding;
+use tokio::sync::mpsc;
+
+use crate::Inner;
+use crate::error::{Error, Result, chain};
+use crate::image::Produced;
+
+/// A word about a check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CheckProgress {
+    /// This layer or blob is read now.
+    Reading(String),
+    /// Something is wrong.
+    Found {
+        /// What, in a line.
+        what: String,
+        /// What was done about it; `None` if nothing was asked for.
+        mended: Option<std::result::Result<String, String>>,
+    },
+    /// The end of it.
+    Done {
+        /// The images.
+        images: u64,
+        /// The layers.
+        layers: u64,
+        /// The blobs.
+        blobs: u64,
+        /// The bytes that were read.
+        bytes: u64,
+        /// What is wrong and stays wrong.
+        faults: u64,
+    },
+}
+
+impl Inner {
+    /// Checks the store; with `repair`, mends what can be mended.
+    pub(crate) fn store_check(self: &Arc<Self>, repair: bool) -> Produced<CheckProgress> {
+        let (sender, receiver) = mpsc::channel(64);
+        let engine = self.clone();
+        let runtime = tokio::runtime::Handle::current();
+        tokio::task::spawn_blocking(move || {
+            // Downloads of blobs are tasks of the runtime, though this thread blocks.
+            let _inside = runtime.enter();
+            let reading = |what: &str| drop(sender.try_send(Ok(CheckProgress::Reading(what.to_owned()))));
+            let checked = match engine.store.check(&reading) {
+                Ok(checked) => checked,
+                Err(error) => {
+                    let _ = sender.blocking_send(Err(crate::image::error(error)));
+                    return;
+                }
+            };
+            let mut faults = 0;
+            for finding in &checked.findings {
+                let mended = repair.then(|| engine.mend(finding).map_err(|error| error.to_string()));
+                faults += u64::from(!matches!(mended, Some(Ok(_))));
+                let what = words(finding);
+                tracing::warn!(what, ?mended, "the store has a fault");
+                if sender.blocking_send(Ok(CheckProgress::Found { what, mended })).is_err() {
+                    return;
+                }
+            }
+            let berth_store::check::Checked { images, layers, blobs, bytes, .. } = checked;
+            let _ = sender.blocking_send(Ok(CheckProgress::Done { images, layers, blobs, bytes, faults }));
+        });
+        Produced { receiver }
+    }
+
+    fn mend(&self, finding: &Finding) -> Result<String> {
+        match finding {
+            Finding::Orphan { .. } => {
+                self.store.discard_orphans().map_err(crate::image::error)?;
+                Ok("discarded".to_owned())
+            }
+            Finding::Blob { digest, images, .. } => self.mend_blob(digest, images),
+            Finding::Layer { diff_id, images, .. } => self.mend_layer(diff_id, images),
+            Finding::Fixup { image, .. } => {
+                Err(Error::Conflict(format!("remove image {image} and load or pull it again")))
+            }
+        }
+    }
+
+    fn mend_blob(&self, digest: &Digest, images: &[Digest]) -> Result<String> {
+        self.ask_registries(images, |engine, name, manifest| {
+            let wanted = manifest.layers.iter().chain([&manifest.config]).find(|it| it.digest == *digest)?;
+            Some(engine.fetched(name, wanted).and_then(|mut stream| {
+                engine.store.mend_blob(digest, &mut stream).map_err(crate::image::error)
+            }))
+        })
+    }
+
+    fn mend_layer(&self, diff_id: &Digest, images: &[Digest]) -> Result<String> {
+        let users = |image: &Digest| self.users_of(image);
+        // The stream that it came as may be here, and right.
+        for image in images {
+            let Some((place, manifest)) =
+                self.manifest_of(image).and_then(|manifest| Some((self.place_of(image, diff_id)?, manifest)))
+            else {
+                continue;
+            };
+            let Some(layer) = manifest.layers.get(place) else { continue };
+            let Ok(blob) = self.store.content().open(&layer.digest) else { continue };
+            match self.store.mend_layer(diff_id, Box::new(blob), &users) {
+                Ok(()) => return Ok(format!("unpacked anew from blob {}", layer.digest)),
+                Err(error) if error.kind() == berth_store::Kind::Conflict => {
+                    return Err(crate::image::error(error));
+                }
+                Err(_) => {}
+            }
+        }
+        self.ask_registries(images, |engine, name, manifest| {
+            let image = images.iter().find(|image| engine.place_of(image, diff_id).is_some())?;
+            let layer = manifest.layers.get(engine.place_of(image, diff_id)?)?;
+            Some(engine.fetched(name, layer).and_then(|stream| {
+                engine.store.mend_layer(diff_id, Box::new(stream), &users).map_err(crate::image::error)
+            }))
+        })
+    }
+
+    /// Tries the registries that the images came from, one after the other.
+    fn ask_registries(
+        &self,
+        images: &[Digest],
+        action: impl Fn(&Self, &Reference, &Manifest) -> Option<Result<()>>,
+    ) -> Result<String> {
+        let mut last = None;
+        for image in images {
+            let Some(manifest) = self.manifest_of(image) else { continue };
+            let names = self.store.images().listed(image).map(|listed| listed.digests).unwrap_or_default();
+            for name in names {
+                let Ok(reference) = Reference::parse(&name) else { continue };
+                match action(self, &reference, &manifest) {
+                    Some(Ok(())) => return Ok(format!("fetched anew from {name}")),
+                    Some(Err(error)) => last = Some(error),
+                    None => {}
+                }
+            }
+        }
+        Err(last.unwrap_or_else(|| {
+            Error::NotFound("it is known from nowhere else: load or pull the image again".to_owned())
+        }))
+    }
+
+    fn manifest_of(&self, image: &Digest) -> Option<Manifest> {
+        let descriptor = self.store.images().by_id(image)?.manifest.clone()?;
+        let bytes = self.store.content().read(&descriptor.digest).ok()?;
+        match Document::parse(&bytes) {
+            Ok(Document::Manifest(manifest)) => Some(*manifest),
+            _ => None,
+        }
+    }
+
+    fn place_of(&self, image: &Digest, diff_id: &Digest) -> Option<usize> {
+        let image = self.store.images().by_id(image)?;
+        image.config.rootfs.diff_ids.iter().position(|other| other == diff_id)
+    }
+
+    fn fetched(&self, name: &Reference, blob: &Descriptor) -> Result<impl Read + Send + use<>> {
+        let stream = self.registry_client().blob(name, blob, None);
+        stream.map_err(|error| Error::Internal(chain(&error)))
+    }
+}
+
+fn words(finding: &Finding) -> String {
+    match finding {
+        Finding::Blob { digest, why, .. } => format!("blob {digest}: {why}"),
+        Finding::Layer { diff_id, why, .. } => format!("layer {diff_id}: {why}"),
+        Finding::Fixup { image, why } => format!("what the layers of image {image} need is missing: {why}"),
+        Finding::Orphan { place, name } => format!("{place}/{name}: needed by nothing"),
+    }
+}
