@@ -5,8 +5,8 @@
 //! downloaded and unpacked into `target/kept`. The guest runs `cgroup2/init.sh` and speaks on its serial line; its last
 //! line says how it went.
 
-mod cpio;
-mod kernel;
+pub(crate) mod cpio;
+pub(crate) mod kernel;
 
 use std::error::Error;
 use std::io::{BufRead, BufReader};
@@ -35,7 +35,7 @@ pub(crate) fn run() -> Outcome {
     }
     setup::packages(&[("qemu-system-x86_64", "qemu-system-x86")])?;
     let folder = setup::kept().join("cgroup2");
-    let kernel = kernel::fetch(&folder)?;
+    let kernel = kernel::fetch(&folder, &kernel::MODULES)?;
     let tests = build_tests()?;
     let berth = match std::env::var_os("BERTH_BIN") {
         Some(path) => PathBuf::from(path),

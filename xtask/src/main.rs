@@ -5,6 +5,7 @@
 mod bench;
 mod cgroup2;
 mod conformance;
+mod power;
 mod setup;
 mod test;
 mod tidy;
@@ -15,7 +16,8 @@ use std::process::ExitCode;
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 const USAGE: &str = "\
-cargo xtask test [--cgroup2] [FILTER…]   everything: units and black-box tests, as root, with their packages and images
+cargo xtask test [--cgroup2|--power] [FILTER…]   everything: units and black-box tests, as root, with their packages and images; or
+                                         what needs cgroup v2, or a power cut, in a virtual machine
 cargo xtask bench run                    the start path against Docker, Podman and crun, in the peer lab
 cargo xtask conformance engine [--record|--recorded] [--socket PATH] [CASE…]   the corpus against the real Docker and ours
 cargo xtask tidy                         the house rules that no compiler knows";

@@ -53,6 +53,13 @@ pub(crate) fn has(program: &str) -> bool {
         || Path::new("/usr/sbin").join(program).exists()
 }
 
+/// The path of a program.
+pub(crate) fn program(name: &str) -> Result<PathBuf, Box<dyn std::error::Error>> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut found = std::env::split_paths(&path).map(|folder| folder.join(name));
+    found.find(|path| path.exists()).ok_or_else(|| format!("there is no {name}").into())
+}
+
 /// Fails with a clear word where this is not root.
 pub(crate) fn need_root() -> Outcome {
     let status = std::fs::read_to_string("/proc/self/status")?;

@@ -2,17 +2,20 @@
 
 use std::process::Command;
 
-use crate::{Outcome, cgroup2, setup};
+use crate::{Outcome, cgroup2, power, setup};
 
 /// Installs, builds and runs; with `--cgroup2` only the tests of cgroup v2 in a virtual machine.
 pub(crate) fn run(words: &[&str]) -> Outcome {
     setup::need_root()?;
     let (flags, filters): (Vec<&str>, Vec<&str>) = words.iter().partition(|word| word.starts_with("--"));
-    if let Some(flag) = flags.iter().find(|flag| **flag != "--cgroup2") {
+    if let Some(flag) = flags.iter().find(|flag| !["--cgroup2", "--power"].contains(flag)) {
         return Err(format!("test: unknown flag {flag}").into());
     }
     if flags.contains(&"--cgroup2") {
         return cgroup2::run();
+    }
+    if flags.contains(&"--power") {
+        return power::run();
     }
     setup::packages(&[])?;
     let images = setup::images(&["busybox", "debian", "httpd", "nginx"])?;

@@ -9,28 +9,28 @@ const FILE: u32 = 0o100_000;
 
 /// An archive while it is written.
 #[derive(Default)]
-pub(super) struct Archive {
+pub(crate) struct Archive {
     bytes: Vec<u8>,
     entries: u32,
 }
 
 impl Archive {
-    pub(super) fn folder(&mut self, name: &str) {
+    pub(crate) fn folder(&mut self, name: &str) {
         self.entry(name, FOLDER, &[]);
     }
 
-    pub(super) fn file(&mut self, name: &str, mode: u32, content: &[u8]) {
+    pub(crate) fn file(&mut self, name: &str, mode: u32, content: &[u8]) {
         self.entry(name, FILE | mode, content);
     }
 
     /// A file of this machine, executable.
-    pub(super) fn program(&mut self, name: &str, path: &Path) -> Result<(), String> {
+    pub(crate) fn program(&mut self, name: &str, path: &Path) -> Result<(), String> {
         let content = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
         self.file(name, 0o755, &content);
         Ok(())
     }
 
-    pub(super) fn finish(mut self) -> Vec<u8> {
+    pub(crate) fn finish(mut self) -> Vec<u8> {
         self.entry("TRAILER!!!", 0, &[]);
         self.bytes
     }

@@ -11,7 +11,7 @@ use crate::setup;
 const PACKAGE: &str = "linux-image-cloud-amd64";
 
 /// A disk to be throttled, overlays, and what a bridged container needs.
-const MODULES: [&str; 14] = [
+pub(crate) const MODULES: [&str; 14] = [
     "null_blk",
     "overlay",
     "bridge",
@@ -29,14 +29,14 @@ const MODULES: [&str; 14] = [
 ];
 
 /// A kernel and some of its modules.
-pub(super) struct Kernel {
-    pub(super) image: PathBuf,
+pub(crate) struct Kernel {
+    pub(crate) image: PathBuf,
     /// The modules themselves, in the order in which they can be loaded.
-    pub(super) modules: Vec<Vec<u8>>,
+    pub(crate) modules: Vec<Vec<u8>>,
 }
 
-/// Downloads the kernel, unless it is there.
-pub(super) fn fetch(folder: &Path) -> Result<Kernel, Box<dyn Error>> {
+/// Downloads the kernel, unless it is there, and picks out these modules with those that they need.
+pub(crate) fn fetch(folder: &Path, modules: &[&str]) -> Result<Kernel, Box<dyn Error>> {
     let unpacked = folder.join("kernel");
     if find(&unpacked.join("boot"), "vmlinuz").is_none() {
         std::fs::create_dir_all(&unpacked)?;
@@ -55,7 +55,7 @@ pub(super) fn fetch(folder: &Path) -> Result<Kernel, Box<dyn Error>> {
         collect(&tree, &mut files);
     }
     let mut loaded = Loaded { files: &files, names: Vec::new(), modules: Vec::new() };
-    for name in MODULES {
+    for name in modules {
         loaded.load(name)?;
     }
     Ok(Kernel { image, modules: loaded.modules })
