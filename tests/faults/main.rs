@@ -1,5 +1,7 @@
 //! Black-box tests: what is cut in the middle goes on, and leaves nothing behind.
 
+mod kills;
+
 use berth_tests::{Engine, until};
 
 #[test]

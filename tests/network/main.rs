@@ -1,5 +1,7 @@
 //! Black-box tests of ports, names and modes of the network.
 
+mod families;
+
 use berth_tests::{CLIENTS, Client, Engine, until};
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};

@@ -42,6 +42,11 @@ impl Engine {
         if let Ok(Err(error)) = flushed {
             tracing::error!("closing the database: {error}");
         }
+        let engine = self.inner.clone();
+        let retired = tokio::task::spawn_blocking(move || engine.network.retire()).await;
+        if let Ok(Err(error)) = retired {
+            tracing::warn!("leaving the network: {}", crate::error::chain(&error));
+        }
     }
 
     /// How it was set up.

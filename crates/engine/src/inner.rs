@@ -9,7 +9,7 @@ use berth_oci::Reference;
 use berth_oci::container::HostConfig;
 use berth_shim::client::Launcher;
 use berth_store::image::Parts;
-use berth_store::{Batch, Database, Image, Store};
+use berth_store::{Batch, Commit, Database, Image, Store};
 
 use crate::config::{CgroupDriver, EngineConfig};
 use crate::container::network::NetworkIds;
@@ -121,10 +121,9 @@ impl Inner {
         Ok(())
     }
 
-    /// Writes a state; nobody waits for the disk.
-    pub(crate) fn save_state(&self, id: &str, state: &State) -> Result<()> {
-        drop(self.database().put(id, state).map_err(database_error)?);
-        Ok(())
+    /// Writes a state: it outlives the engine from now on, and the machine when the commit is done.
+    pub(crate) fn save_state(&self, id: &str, state: &State) -> Result<Commit> {
+        self.database().put(id, state).map_err(database_error)
     }
 
     /// Deletes a container's record and state in one.

@@ -8,6 +8,8 @@
 //!                                       tasks, then what nobody knows of is swept away
 //! ```
 
+mod guard;
+
 use std::collections::HashSet;
 use std::fs::File;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -15,7 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use berth_network::{Adopt, Network, NetworkConfig};
-use berth_shim::client::{Found, Launcher, clean_up, reconnect};
+use berth_shim::client::{ExitStatus, Found, Launcher, clean_up, reconnect, supervised};
 use berth_store::{Options, Store};
 use futures_util::future::join_all;
 use rustix::fs::FlockOperation;
@@ -47,6 +49,7 @@ pub(crate) async fn open(config: EngineConfig) -> Result<Arc<Inner>> {
     for id in &adopted.lost {
         tracing::warn!(container.id = %id, "runs without its network, which could not be taken up");
     }
+    guard::guard(&inner);
     sweep(&inner, &found)?;
     let mut to_start = Vec::new();
     let mut to_remove = Vec::new();
@@ -225,15 +228,25 @@ impl Restored {
 
 async fn find_containers(engine: &Arc<Inner>) -> Result<Vec<Restored>> {
     let records = engine.database().scan::<Record>("").map_err(database_error)?;
+    let living = living(engine);
     let mut found = Vec::new();
     // Some at a time: each one that runs is a connection and an answer.
     for records in records.chunks(64) {
-        found.extend(join_all(records.iter().map(|(_, record)| find(engine, record))).await);
+        found.extend(join_all(records.iter().map(|(_, record)| find(engine, record, &living))).await);
     }
     found.into_iter().collect()
 }
 
-async fn find(engine: &Arc<Inner>, record: &Record) -> Result<Restored> {
+/// The containers that have a supervisor, whatever their records say: the engine before us may have been killed before it
+/// could write down that they run, or that they do not any more.
+fn living(engine: &Inner) -> HashSet<String> {
+    let mut living = supervised();
+    let left = std::fs::read_dir(engine.paths.shims()).into_iter().flatten().flatten();
+    living.extend(left.map(|entry| entry.file_name().to_string_lossy().into_owned()));
+    living
+}
+
+async fn find(engine: &Arc<Inner>, record: &Record, living: &HashSet<String>) -> Result<Restored> {
     let id = record.id.clone();
     let mut state = engine.database().get::<State>(&id).map_err(database_error)?.unwrap_or_default();
     if let Err(error) = engine.registry.reserve(&record.name, &id) {
@@ -243,17 +256,24 @@ async fn find(engine: &Arc<Inner>, record: &Record) -> Result<Restored> {
         engine.volumes.hold(name, &id);
     }
     repair(engine, record);
-    let was_running = state.status.is_running();
-    let running = if was_running { take_up(engine, record, &mut state).await } else { None };
+    let was_running = state.status.is_running() || living.contains(&id);
+    let before = state.clone();
+    let running = if was_running {
+        take_up(engine, record, &mut state).await
+    } else {
+        end_unheard(record, &mut state);
+        None
+    };
     let record = Arc::new(record.clone());
     if running.is_none() {
         state.pid = 0;
-        let before = !state.started_at.is_never();
-        state.network = network::at_rest(&record, |name| engine.network_ids.id(name), before);
+        let started = !state.started_at.is_never();
+        state.network = network::at_rest(&record, |name| engine.network_ids.id(name), started);
     }
+    let was_running = was_running && (before.status.is_running() || state.finished_at != before.finished_at);
     let then = decide(&record, &mut state, was_running, running.is_some());
-    if was_running && running.is_none() {
-        engine.save_state(&id, &state)?;
+    if state != before {
+        drop(engine.save_state(&id, &state)?);
     }
     let endpoint = state.network.endpoint.clone();
     let (slot, commands) = Slot::new(Container { record, state, exec_ids: Vec::new() });
@@ -282,6 +302,18 @@ async fn take_up(engine: &Inner, record: &Record, state: &mut State) -> Option<R
     let exit_file = record.directory.join("exit.json");
     match reconnect(&directory, &exit_file).await {
         Ok(Found::Running(shim, started)) => {
+            let started_at =
+                Time::from_unix_nanos(i64::try_from(started.started_at_nanos).unwrap_or(i64::MAX));
+            if state.started_at != started_at {
+                begin_unheard(record, state, started_at, &started.memo);
+            } else if !state.status.is_running() {
+                // Its end is written down; it only was not let go.
+                if let Err(error) = shim.shutdown().await {
+                    tracing::warn!(container.id = %record.id, "letting its supervisor go: {}", chain(&error));
+                }
+                return None;
+            }
+            state.network.set_process(record, started.pid);
             state.pid = started.pid;
             state.status = if state.status == Status::Paused { Status::Paused } else { Status::Running };
             let netns = state.network.endpoint.as_ref().and_then(|_| open_netns(started.pid));
@@ -311,6 +343,38 @@ async fn take_up(engine: &Inner, record: &Record, state: &mut State) -> Option<R
         tracing::error!(container.id = %record.id, "cleaning up: {}", chain(&error));
     }
     None
+}
+
+/// A run began that the engine before us did not live to write down. What it knew of the network the shim has kept.
+fn begin_unheard(record: &Record, state: &mut State, started_at: Time, memo: &str) {
+    state.status = Status::Running;
+    state.exit_code = 0;
+    state.error.clear();
+    state.oom_killed = false;
+    state.manually_stopped = false;
+    state.started_at = started_at;
+    state.health = crate::container::health::initial(&record.config);
+    match serde_json::from_str(memo) {
+        Ok(network) => state.network = network,
+        Err(error) => tracing::warn!(container.id = %record.id, %error, "its network is not known"),
+    }
+}
+
+/// A run ended, and the engine before us did not live to write that down, nor did the shim to tell: but it left the exit
+/// file.
+fn end_unheard(record: &Record, state: &mut State) {
+    let Ok(content) = std::fs::read(record.directory.join("exit.json")) else { return };
+    let Ok(status) = serde_json::from_slice::<ExitStatus>(&content) else { return };
+    let finished_at = Time::from_unix_nanos(i64::try_from(status.finished_at_nanos).unwrap_or(i64::MAX));
+    if finished_at > state.finished_at && finished_at > state.started_at {
+        state.status = Status::Exited;
+        state.exit_code = status.code;
+        state.oom_killed |= status.oom_killed;
+        if state.started_at.is_never() {
+            state.started_at = finished_at;
+        }
+        state.finished_at = finished_at;
+    }
 }
 
 fn open_netns(pid: u32) -> Option<OwnedFd> {

@@ -153,9 +153,6 @@ impl Inner {
         .filter(|(there, _)| !there)
         .map(|(_, warning)| warning.to_owned())
         .collect();
-        if read("/proc/sys/net/ipv4/ip_forward").trim() == "0" {
-            warnings.push("WARNING: IPv4 forwarding is disabled".to_owned());
-        }
         warnings.extend(self.network.warnings());
         warnings
     }

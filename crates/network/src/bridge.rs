@@ -4,6 +4,7 @@ use std::{
     fs::{self, DirBuilder, File},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
 };
 
 use rustix::fs::{FlockOperation, flock};
@@ -22,7 +23,19 @@ const DEFAULT_MTU: u32 = 1500;
 /// Keeps other engines off the bridge while it is held.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _file: File,
+    file: File,
+    path: PathBuf,
+}
+
+impl Lock {
+    /// The engine ends: the file goes. It must be the last thing done with the bridge, for whoever makes a new one holds
+    /// another lock.
+    pub(crate) fn retire(&self) {
+        if same_file(&self.file, &self.path) {
+            // What stays is taken up by the next engine.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
 }
 
 /// Locks the bridge for this engine. Bridges of the same name in other network namespaces are others.
@@ -30,12 +43,28 @@ pub(crate) fn lock(config: &NetworkConfig, bridge: &str) -> Result<Lock, Error> 
     let namespace = fs::read_link("/proc/thread-self/ns/net")
         .map_err(|error| Error::kernel("read the name of the network namespace", error))?;
     let digits: String = namespace.to_string_lossy().chars().filter(char::is_ascii_digit).collect();
-    let file = open_lock_file(config, &format!("{digits}-{bridge}.lock"))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Lock { _file: file }),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::BridgeInUse { bridge: bridge.to_owned() }),
-        Err(errno) => Err(Error::kernel(format!("lock the bridge {bridge}"), errno)),
+    let name = format!("{digits}-{bridge}.lock");
+    loop {
+        let file = open_lock_file(config, &name)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                return Err(Error::BridgeInUse { bridge: bridge.to_owned() });
+            }
+            Err(errno) => return Err(Error::kernel(format!("lock the bridge {bridge}"), errno)),
+        }
+        let path = config.lock_dir.join(&name);
+        // The engine before us may have removed the file between our opening and our locking it.
+        if same_file(&file, &path) {
+            return Ok(Lock { file, path });
+        }
     }
+}
+
+fn same_file(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let (Ok(open), Ok(named)) = (file.metadata(), fs::metadata(path)) else { return false };
+    (open.dev(), open.ino()) == (named.dev(), named.ino())
 }
 
 fn open_lock_file(config: &NetworkConfig, name: &str) -> Result<File, Error> {

@@ -1,13 +1,13 @@
 //! One container's place in the network: what is asked for, what is given, what is kept in its record.
 
 use std::{
-    net::{Ipv4Addr, Ipv6Addr},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     os::fd::{BorrowedFd, OwnedFd},
 };
 
 use serde::{Deserialize, Serialize};
 
-use crate::{MacAddr, PortBinding, PortSpec};
+use crate::{MacAddr, PortBinding, PortSpec, Protocol};
 
 /// What a container asks of the default network.
 #[derive(Debug, Clone, Copy, Default)]
@@ -35,6 +35,21 @@ pub struct Started {
     /// Bound sockets that keep the published ports from other programs. To be held by something that lives as long as
     /// the container (its shim); never to be read.
     pub port_sockets: Vec<OwnedFd>,
+    /// Published ports whose connections the kernel cannot lead to the container: somebody that lives as long as the
+    /// container (its shim) is to relay them.
+    pub relays: Vec<Relay>,
+}
+
+/// A published port with connections that the kernel cannot redirect: from IPv6 to a container that has IPv4 only, or
+/// from `::1` where bridged frames pass the firewall.
+#[derive(Debug)]
+pub struct Relay {
+    /// Bound to the host's address; a TCP socket listens. Non-blocking.
+    pub socket: OwnedFd,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// Where connections and datagrams go: the container.
+    pub target: SocketAddr,
 }
 
 /// A container's connection to the bridge.

@@ -34,8 +34,11 @@ pub enum Error {
         /// `address already in use`, `cannot assign requested address` …
         reason: String,
     },
-    /// A port is to be published on an IPv6 address for a container that has none.
-    #[error("cannot publish port {port}/{protocol} on {host_ip}: the container has no IPv6 address")]
+    /// An SCTP port is to be published on an IPv6 address for a container that has none.
+    #[error(
+        "cannot publish port {port}/{protocol} on {host_ip}: the container has no IPv6 address, and {protocol} is not \
+         relayed to IPv4"
+    )]
     NoIpv6 {
         /// Address asked for.
         host_ip: IpAddr,

@@ -15,13 +15,11 @@
 //!
 //! All calls are synchronous and may be made from any number of threads at once.
 //!
-//! What the kernel cannot do, and there is no process to do instead:
+//! What the kernel cannot do:
 //!
-//! - An IPv6 connection is not led to a container that has only IPv4. Its ports are published on IPv4 only; a client
-//!   that tries `::1` first is refused at once and goes on with 127.0.0.1. To publish on an IPv6 address by name is an
-//!   error.
-//! - With IPv6 on the bridge, `::1` is published too, but not where bridged frames pass the firewall
-//!   (`net.bridge.bridge-nf-call-ip6tables`): it is refused there.
+//! - An IPv6 connection is not led to a container that has only IPv4. Such a port comes back as a [`Relay`], for the
+//!   container's supervisor to serve. So does one with IPv6, for `::1` where bridged frames pass the firewall
+//!   (`net.bridge.bridge-nf-call-ip6tables`); all else goes to it by the kernel.
 //! - Another firewall's drop is final: one that drops forwarded packets cuts the bridge from outside. See
 //!   [`Network::warnings`].
 #![forbid(unsafe_code)]
@@ -50,7 +48,7 @@ mod sysctl;
 mod watch;
 
 pub use config::NetworkConfig;
-pub use endpoint::{Adopt, Adopted, Endpoint, Request, Started};
+pub use endpoint::{Adopt, Adopted, Endpoint, Relay, Request, Started};
 pub use error::Error;
 pub use mac::{MacAddr, ParseMacError};
 pub use network::{Bridge, Network};

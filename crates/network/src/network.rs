@@ -161,6 +161,16 @@ impl Network {
         self.live.as_ref().map(Live::warnings).unwrap_or_default()
     }
 
+    /// The engine stops, and nothing of it runs: the table goes, and the file that keeps other engines off the bridge.
+    /// The bridge stays, as one that was made by hand would. Does nothing while there are containers, whose ports need
+    /// the table, or where the table keeps the host from being a router that it was not before.
+    ///
+    /// # Errors
+    /// `Kernel`.
+    pub fn retire(&self) -> Result<(), Error> {
+        self.live.as_ref().map_or(Ok(()), Live::retire)
+    }
+
     /// Removes bridge and table. For an engine that is uninstalled, and for tests.
     ///
     /// # Errors

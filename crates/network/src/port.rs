@@ -65,8 +65,7 @@ pub struct PortSpec {
     pub container_port: u16,
     /// Its protocol.
     pub protocol: Protocol,
-    /// Address of the host; `None` takes the configured default, which publishes on all addresses, IPv6 too where the
-    /// container has it.
+    /// Address of the host; `None` takes the configured default, which publishes on all addresses of both families.
     pub host_ip: Option<IpAddr>,
     /// The first free port of the range is taken; `None` lets the kernel choose one. `Some(8080..=8080)` is one port.
     pub host_ports: Option<RangeInclusive<u16>>,

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::fd::OwnedFd,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, OnceLock, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -14,7 +14,7 @@ use rustix::{
     net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, ipproto, listen, socket_with, sockopt},
 };
 
-use crate::{Error, PortBinding, PortSpec, Protocol};
+use crate::{Error, PortBinding, PortSpec, Protocol, Relay};
 
 /// How often a port is asked of the kernel that must be free on both families.
 const RANDOM_ATTEMPTS: usize = 32;
@@ -26,6 +26,8 @@ const LINGER: Duration = Duration::from_secs(2);
 /// Ports of the containers of this engine.
 #[derive(Debug, Default)]
 pub(crate) struct PortTable {
+    /// Whether the host takes IPv6 connections at all; asked once.
+    has_ipv6: OnceLock<bool>,
     taken: Mutex<HashMap<(Protocol, u16), Vec<IpAddr>>>,
     given_back: Mutex<HashMap<(Protocol, u16), Instant>>,
 }
@@ -45,7 +47,18 @@ pub(crate) struct Reserved<'a> {
     table: &'a PortTable,
     pub(crate) bindings: Vec<PortBinding>,
     pub(crate) sockets: Vec<OwnedFd>,
+    pub(crate) relays: Vec<Relay>,
     kept: bool,
+}
+
+/// What holds a port.
+enum Holder {
+    /// A socket that nothing is read from.
+    Socket(OwnedFd),
+    /// A socket whose connections are to be relayed.
+    Relay(OwnedFd),
+    /// The kernel does not have the protocol: nothing.
+    Nothing,
 }
 
 impl Targets {
@@ -61,9 +74,9 @@ impl Targets {
 impl PortTable {
     /// Reserves all ports or none.
     pub(crate) fn reserve(&self, specs: &[PortSpec], targets: &Targets) -> Result<Reserved<'_>, Error> {
-        let mut reserved = Reserved { table: self, bindings: Vec::new(), sockets: Vec::new(), kept: false };
+        let mut reserved = Reserved::none_of(self);
         for spec in specs {
-            let addresses = host_addresses(spec, targets)?;
+            let addresses = host_addresses(spec, targets, || *self.has_ipv6.get_or_init(host_has_ipv6))?;
             self.reserve_one(spec, &addresses, targets, &mut reserved)?;
         }
         Ok(reserved)
@@ -137,7 +150,7 @@ impl PortTable {
         targets: &Targets,
         reserved: &mut Reserved<'_>,
     ) -> Result<(), Error> {
-        let mut attempt = Reserved { table: self, bindings: Vec::new(), sockets: Vec::new(), kept: false };
+        let mut attempt = Reserved::none_of(self);
         let mut port = port;
         for &host_ip in addresses {
             let mut binding = PortBinding {
@@ -151,9 +164,9 @@ impl PortTable {
             }
             let marked = port != 0;
             match self.patiently(&binding) {
-                Ok((socket, bound_port)) => {
+                Ok((holder, bound_port)) => {
                     binding.host_port = bound_port;
-                    attempt.sockets.extend(socket);
+                    attempt.hold(holder, &binding, targets);
                 }
                 Err(errno) => {
                     if marked {
@@ -170,11 +183,12 @@ impl PortTable {
         }
         reserved.bindings.append(&mut attempt.bindings);
         reserved.sockets.append(&mut attempt.sockets);
+        reserved.relays.append(&mut attempt.relays);
         Ok(())
     }
 
     /// Binds a socket; one that was just given back is waited for.
-    fn patiently(&self, binding: &PortBinding) -> Result<(Option<OwnedFd>, u16), Errno> {
+    fn patiently(&self, binding: &PortBinding) -> Result<(Holder, u16), Errno> {
         loop {
             match reserve_socket(binding) {
                 Err(Errno::ADDRINUSE) if self.lingers(binding) => thread::sleep(Duration::from_millis(2)),
@@ -201,10 +215,26 @@ impl PortTable {
 }
 
 impl Reserved<'_> {
+    fn none_of(table: &PortTable) -> Reserved<'_> {
+        Reserved { table, bindings: Vec::new(), sockets: Vec::new(), relays: Vec::new(), kept: false }
+    }
+
+    fn hold(&mut self, holder: Holder, binding: &PortBinding, targets: &Targets) {
+        match holder {
+            Holder::Socket(socket) => self.sockets.push(socket),
+            Holder::Relay(socket) => {
+                let address = targets.of(binding).unwrap_or(targets.ipv4.into());
+                let target = SocketAddr::new(address, binding.container_port);
+                self.relays.push(Relay { socket, protocol: binding.protocol, target });
+            }
+            Holder::Nothing => {}
+        }
+    }
+
     /// Leaves the ports to the container; the caller gives them back at its end.
-    pub(crate) fn keep(mut self) -> (Vec<PortBinding>, Vec<OwnedFd>) {
+    pub(crate) fn keep(mut self) -> (Vec<OwnedFd>, Vec<Relay>) {
         self.kept = true;
-        (std::mem::take(&mut self.bindings), std::mem::take(&mut self.sockets))
+        (std::mem::take(&mut self.sockets), std::mem::take(&mut self.relays))
     }
 }
 
@@ -212,82 +242,94 @@ impl Drop for Reserved<'_> {
     fn drop(&mut self) {
         if !self.kept {
             self.sockets.clear();
+            self.relays.clear();
             self.table.give_back(&self.bindings);
         }
     }
 }
 
 /// The addresses of the host that a port is published on.
-fn host_addresses(spec: &PortSpec, targets: &Targets) -> Result<Vec<IpAddr>, Error> {
+fn host_addresses(
+    spec: &PortSpec,
+    targets: &Targets,
+    host_has_ipv6: impl FnOnce() -> bool,
+) -> Result<Vec<IpAddr>, Error> {
     if spec.container_port == 0 {
         return Err(Error::InvalidRequest("invalid container port 0".to_owned()));
     }
     let wanted = spec.host_ip.unwrap_or(targets.default_binding);
+    // Nobody relays SCTP.
+    let reaches_ipv6 = targets.ipv6.is_some() || spec.protocol != Protocol::Sctp;
     match wanted {
-        // No address named: all of them, of both families. The kernel cannot lead an IPv6 connection to an IPv4
-        // address, so a container without IPv6 is published on IPv4 only; a client that tries `::1` first is refused
-        // at once and goes on with 127.0.0.1.
-        IpAddr::V4(Ipv4Addr::UNSPECIFIED) if spec.host_ip.is_none() && targets.ipv6.is_some() => {
+        // No address named: all of them, of both families.
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) if spec.host_ip.is_none() && reaches_ipv6 && host_has_ipv6() => {
             Ok(vec![wanted, Ipv6Addr::UNSPECIFIED.into()])
         }
-        IpAddr::V6(_) if targets.ipv6.is_none() => {
+        IpAddr::V6(_) if !reaches_ipv6 => {
             Err(Error::NoIpv6 { host_ip: wanted, port: spec.container_port, protocol: spec.protocol })
         }
         _ => Ok(vec![wanted]),
     }
 }
 
-/// Binds a socket that nothing is read from. No socket where the kernel does not have the protocol.
-fn reserve_socket(binding: &PortBinding) -> Result<(Option<OwnedFd>, u16), Errno> {
+/// Whether connections to the host over IPv6 are possible: the kernel may lack it, or have it switched off.
+fn host_has_ipv6() -> bool {
+    let loopback = PortBinding {
+        container_port: 0,
+        protocol: Protocol::Tcp,
+        host_ip: Ipv6Addr::LOCALHOST.into(),
+        host_port: 0,
+    };
+    bound_socket(&loopback, None).is_ok()
+}
+
+/// How many connections may wait for a relay to accept them.
+const RELAY_BACKLOG: i32 = 4096;
+
+/// Binds what holds a port.
+fn reserve_socket(binding: &PortBinding) -> Result<(Holder, u16), Errno> {
+    let held = |(socket, port)| (Holder::Socket(socket), port);
+    let relayed = |(socket, port)| (Holder::Relay(socket), port);
     match (binding.protocol, binding.host_ip) {
         // All connections are redirected before they come to the socket. It listens, because only a listening socket
         // keeps off others that set SO_REUSEADDR too, and because `ss -l` shows it.
-        (Protocol::Tcp, IpAddr::V4(_)) => {
-            bound_socket(binding, Listen::Yes).map(|(socket, port)| (Some(socket), port))
-        }
-        // Connections to `::1` may come to the socket: they must be refused at once, so that the client tries
-        // 127.0.0.1.
-        (Protocol::Tcp, IpAddr::V6(_)) => match bound_socket(binding, Listen::No) {
-            Err(Errno::ADDRINUSE) => bound_socket(binding, Listen::Yes),
-            result => result,
-        }
-        .map(|(socket, port)| (Some(socket), port)),
-        (Protocol::Sctp, _) => match bound_socket(binding, Listen::No) {
-            Err(Errno::PROTONOSUPPORT) if binding.host_port != 0 => Ok((None, binding.host_port)),
-            result => result.map(|(socket, port)| (Some(socket), port)),
+        (Protocol::Tcp, IpAddr::V4(_)) => bound_socket(binding, Some(0)).map(held),
+        // What comes to the socket the kernel could not redirect: to a container without IPv6, or from `::1` where
+        // bridged frames pass the firewall.
+        (Protocol::Tcp, IpAddr::V6(_)) => bound_socket(binding, Some(RELAY_BACKLOG)).map(relayed),
+        (Protocol::Udp, IpAddr::V6(_)) => bound_socket(binding, None).map(relayed),
+        (Protocol::Sctp, _) => match bound_socket(binding, None) {
+            Err(Errno::PROTONOSUPPORT) if binding.host_port != 0 => Ok((Holder::Nothing, binding.host_port)),
+            result => result.map(held),
         },
-        (Protocol::Udp, _) => bound_socket(binding, Listen::No).map(|(socket, port)| (Some(socket), port)),
+        (Protocol::Udp, IpAddr::V4(_)) => {
+            let bound = bound_socket(binding, None)?;
+            // What comes in by mistake shall not take up memory.
+            sockopt::set_socket_recv_buffer_size(&bound.0, 0)?;
+            Ok(held(bound))
+        }
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Listen {
-    Yes,
-    No,
-}
-
-fn bound_socket(binding: &PortBinding, listening: Listen) -> Result<(OwnedFd, u16), Errno> {
+/// A bound socket, which listens if it is given how many connections may wait.
+fn bound_socket(binding: &PortBinding, backlog: Option<i32>) -> Result<(OwnedFd, u16), Errno> {
     let family = if binding.host_ip.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let (kind, protocol) = match binding.protocol {
         Protocol::Tcp => (SocketType::STREAM, ipproto::TCP),
         Protocol::Udp => (SocketType::DGRAM, ipproto::UDP),
         Protocol::Sctp => (SocketType::STREAM, ipproto::SCTP),
     };
-    let socket = socket_with(family, kind, SocketFlags::CLOEXEC, Some(protocol))?;
+    let socket = socket_with(family, kind, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, Some(protocol))?;
     if binding.host_ip.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, true)?;
     }
-    if binding.protocol == Protocol::Udp {
-        // What comes in by mistake shall not take up memory.
-        sockopt::set_socket_recv_buffer_size(&socket, 0)?;
-    }
-    if listening == Listen::Yes {
+    if backlog.is_some() {
         // Connections of an earlier program that are in TIME_WAIT do not hinder; a listening one does.
         sockopt::set_socket_reuseaddr(&socket, true)?;
     }
     bind(&socket, &SocketAddr::new(binding.host_ip, binding.host_port))?;
-    if listening == Listen::Yes {
-        listen(&socket, 0)?;
+    if let Some(backlog) = backlog {
+        listen(&socket, backlog)?;
     }
     let port = SocketAddr::try_from(getsockname(&socket)?)?.port();
     Ok((socket, port))

@@ -38,7 +38,7 @@ fn running_containers_are_taken_up_again() {
         let taken =
             network.start(Request { container_id: "new", ports: &ports, ..Request::default() }).unwrap_err();
         assert_eq!(taken.to_string(), "Bind for 0.0.0.0:8080 failed: port is already allocated");
-        drop(dead.started.port_sockets);
+        drop((dead.started.port_sockets, dead.started.relays));
         let new = Container::start(&network, "new", &["8081:80"]);
         assert_eq!(new.ip(), "172.17.0.3");
         web.die(&network);
@@ -251,7 +251,7 @@ fn forwarding_that_was_turned_off_is_turned_on_again() {
         let web = Container::start(&network, "web", &["8080:80"]).serve(80);
         let mut watch = network.watch().unwrap().unwrap();
         std::fs::write("/proc/sys/net/ipv4/ip_forward", "0").unwrap();
-        assert_eq!(network.warnings(), ["IPv4 forwarding is disabled"]);
+        assert_eq!(network.warnings(), ["WARNING: IPv4 forwarding is disabled"]);
         assert!(readable(watch.as_fd(), PATIENCE));
         assert!(watch.harmed().unwrap());
         assert!(network.repair().unwrap().forwarding);

@@ -3,6 +3,7 @@
 //! WHEN CHANGING A MESSAGE: a newer engine meets shims that an older one left running. Fields may be added with
 //! `#[serde(default)]`; nothing may be removed or renamed.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use berth_oci::Mount;
@@ -23,7 +24,9 @@ pub(crate) const LAST_WORDS: &str = "panic";
 pub(crate) enum Request {
     /// Keep the descriptors of this frame open. Has no answer.
     Hold,
-    /// Create and start the container; the first request but `Hold`. Answer: [`Answer::Started`].
+    /// Relay what comes to the sockets of this frame. Before `Start` only; has no answer.
+    Relay(Vec<RelayRequest>),
+    /// Create and start the container; the first request but `Hold` and `Relay`. Answer: [`Answer::Started`].
     Start(Box<StartRequest>),
     /// The engine knows that the container runs. Has no answer. A connection that ends before it ends the container.
     Acknowledge,
@@ -60,6 +63,16 @@ pub(crate) struct StartRequest {
     pub(crate) boot_id: String,
     /// Monotonic clock, just before the shim was spawned.
     pub(crate) spawned_at_nanos: u64,
+    /// To be given back to an engine that comes later.
+    #[serde(default)]
+    pub(crate) memo: String,
+}
+
+/// One port; its socket is in the same place among the descriptors of the frame.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct RelayRequest {
+    pub(crate) udp: bool,
+    pub(crate) target: SocketAddr,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -112,6 +125,9 @@ pub(crate) struct StartedAnswer {
     /// Execs that run.
     pub(crate) execs: Vec<(String, u32)>,
     pub(crate) shim_pid: u32,
+    /// That of the order; in the answer to [`Request::Resume`] only.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) memo: String,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -2,6 +2,8 @@
 
 pub mod bpf;
 pub mod clone;
+#[allow(unsafe_code)]
+pub mod datagram;
 pub mod link;
 pub mod mount;
 #[allow(unsafe_code)]

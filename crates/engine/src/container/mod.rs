@@ -13,7 +13,7 @@
 mod adapt;
 mod copy_up;
 mod create;
-mod health;
+pub(crate) mod health;
 pub(crate) mod keys;
 mod lifecycle;
 mod limits;

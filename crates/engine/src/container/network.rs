@@ -42,6 +42,8 @@ pub(crate) struct Sandbox {
     pub(crate) endpoint: Option<Endpoint>,
     /// Sockets that keep the published ports.
     pub(crate) sockets: Vec<OwnedFd>,
+    /// Published ports that the supervisor relays.
+    pub(crate) relays: Vec<berth_network::Relay>,
     /// The namespace is the container's own.
     pub(crate) own: bool,
 }
@@ -114,6 +116,7 @@ impl Plan {
                     netns: Some(started.netns),
                     endpoint: Some(started.endpoint),
                     sockets: started.port_sockets,
+                    relays: started.relays,
                     own: true,
                 })
             }
@@ -148,7 +151,7 @@ fn endpoint_error(wishes: &Wishes, error: &berth_network::Error) -> Error {
                 "driver failed programming external connectivity on endpoint {container_name} ({container_id}): {text}"
             ))
         }
-        E::InvalidRequest(_) => Error::invalid(text),
+        E::InvalidRequest(_) | E::NoIpv6 { .. } => Error::invalid(text),
         _ => Error::Internal(text),
     }
 }
@@ -301,12 +304,22 @@ pub(crate) fn at_rest(
     NetworkState { endpoints, ..NetworkState::default() }
 }
 
-/// What `inspect` shows of a running container.
+impl NetworkState {
+    /// The container's first process is known now, and with it the name of the sandbox.
+    pub(crate) fn set_process(&mut self, record: &Record, pid: u32) {
+        self.sandbox_key = match record.host_config.network() {
+            NetworkMode::Container(_) => return,
+            NetworkMode::Host => "/proc/1/ns/net".to_owned(),
+            _ => format!("/proc/{pid}/ns/net"),
+        };
+    }
+}
+
+/// What `inspect` shows of a running container, but for what depends on its process.
 pub(crate) fn in_use(
     engine: &Inner,
     container: &Container,
     endpoint: Option<&Endpoint>,
-    pid: u32,
 ) -> Result<NetworkState> {
     let record = &container.record;
     if let NetworkMode::Container(_) = record.host_config.network() {
@@ -314,8 +327,6 @@ pub(crate) fn in_use(
     }
     let mut state = at_rest(record, |name| engine.network_ids.id(name), true);
     state.sandbox_id = crate::names::random_id()?;
-    let is_host = matches!(record.host_config.network(), NetworkMode::Host);
-    state.sandbox_key = if is_host { "/proc/1/ns/net".to_owned() } else { format!("/proc/{pid}/ns/net") };
     for settings in state.endpoints.values_mut() {
         settings.endpoint_id = crate::names::random_id()?;
         if let Some(endpoint) = endpoint {

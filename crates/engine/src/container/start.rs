@@ -13,7 +13,7 @@ use std::sync::Arc;
 use berth_oci::Mount;
 use berth_oci::container::NetworkMode;
 use berth_oci::runtime::Spec;
-use berth_shim::client::{Attach, Start, StartError, StdinMode};
+use berth_shim::client::{Attach, Relay, Start, StartError, StdinMode};
 
 use super::network::{self, Sandbox};
 use super::task::Running;
@@ -48,20 +48,25 @@ pub(crate) async fn start(
         tokio::task::spawn_blocking(move || plan.make(&engine.network))
     };
     let prepared = prepare(engine, &record);
-    let sandbox = sandbox.await.map_err(|error| Error::internal("network", &error))??;
-    let endpoint = sandbox.endpoint.clone();
-    let launched = match prepared.and_then(|prepared| Ok((prepared, sandbox.netns()?))) {
-        Ok(((spec, rootfs), netns)) => launch(engine, &record, spec, rootfs, &sandbox, netns, clients).await,
+    let mut sandbox = sandbox.await.map_err(|error| Error::internal("network", &error))??;
+    let placed = prepared.and_then(|(spec, rootfs)| {
+        let network = network::in_use(engine, container, sandbox.endpoint.as_ref())?;
+        Ok((spec, rootfs, network))
+    });
+    let launched = match placed {
+        Ok((spec, rootfs, network)) => launch(engine, &record, spec, rootfs, &mut sandbox, &network, clients)
+            .await
+            .map(|launched| (launched, network)),
         Err(error) => Err(error),
     };
-    let (running, pid, started_at) = match launched {
+    let ((running, pid, started_at), mut network) = match launched {
         Ok(launched) => launched,
         Err(error) => {
             sandbox.undo(&engine.network);
             return Err(error);
         }
     };
-    let network = network::in_use(engine, container, endpoint.as_ref(), pid)?;
+    network.set_process(&record, pid);
     let netns = sandbox.netns.filter(|_| sandbox.own);
     Ok(Outcome { pid, started_at, network, running: Running { netns, ..running } })
 }
@@ -151,8 +156,8 @@ async fn launch(
     record: &Record,
     spec: Spec,
     rootfs: Vec<Mount>,
-    sandbox: &Sandbox,
-    netns: Option<OwnedFd>,
+    sandbox: &mut Sandbox,
+    network: &NetworkState,
     attach: Vec<Attach>,
 ) -> Result<(Running, u32, Time)> {
     if !matches!(record.host_config.network(), NetworkMode::Container(_)) {
@@ -163,7 +168,11 @@ async fn launch(
         (true, true) => StdinMode::Once,
         (true, false) => StdinMode::Open,
     };
-    let hold = sandbox.sockets.iter().map(duplicate).collect::<Result<Vec<_>>>()?;
+    // Nobody else needs them: should the start fail, they are closed with the frames that carry them.
+    let hold = std::mem::take(&mut sandbox.sockets);
+    let relays = std::mem::take(&mut sandbox.relays).into_iter().map(relay).collect();
+    let memo =
+        serde_json::to_string(network).map_err(|error| Error::internal("a container's network", &error))?;
     let start = Start {
         id: record.id.clone(),
         dir: engine.paths.shim(&record.id),
@@ -173,10 +182,12 @@ async fn launch(
         stdin,
         log: super::log_config::log_file(record)?,
         exit_file: record.directory.join("exit.json"),
-        netns,
+        netns: sandbox.netns()?,
         attach,
         hold,
+        relays,
         runtime: engine.runtime(&record.host_config.runtime)?,
+        memo,
     };
     let (shim, started) = engine.launcher.start(start).await.map_err(start_error)?;
     for warning in &started.warnings {
@@ -189,6 +200,11 @@ async fn launch(
 
 fn duplicate(fd: &OwnedFd) -> Result<OwnedFd> {
     fd.try_clone().map_err(Error::io("cannot duplicate a descriptor"))
+}
+
+fn relay(relay: berth_network::Relay) -> Relay {
+    let is_udp = relay.protocol == berth_network::Protocol::Udp;
+    Relay { socket: relay.socket, is_udp, target: relay.target }
 }
 
 /// The text that Docker puts around what a runtime says.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use berth_shim::client::{Attach, Event as ShimEvent, ExitStatus, Shim, Target};
+use berth_store::Commit;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -18,6 +19,9 @@ use super::{Container, Record, RemoveOptions, Status};
 use crate::Inner;
 use crate::error::{Error, Result, chain};
 use crate::time::Time;
+
+/// How long after a failure a state is written again.
+const SAVE_PAUSE: Duration = Duration::from_secs(1);
 
 /// Where an answer goes.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T>>;
@@ -60,8 +64,19 @@ pub(crate) struct Task {
     /// The user sent a signal that may end this run: no restart after it.
     stop_asked: bool,
     /// The shim of the last run, on its way out; its directory is in use until then.
-    leaving: Option<JoinHandle<()>>,
+    leaving: Option<Leaving>,
+    /// The shim of the last run, whose end could not be written down yet: it alone still knows, should we be killed.
+    unrecorded: Option<Shim>,
+    /// What could not be written is tried again then: the disk was full.
+    save_at: Option<Instant>,
     gone: bool,
+}
+
+/// A shim that goes as soon as the end of its container is on the disk.
+struct Leaving {
+    task: JoinHandle<()>,
+    /// Dropped when there is no time to wait for the disk.
+    patience: oneshot::Sender<()>,
 }
 
 /// A run.
@@ -95,6 +110,8 @@ impl Task {
             restart_at: None,
             stop_asked: false,
             leaving: None,
+            unrecorded: None,
+            save_at: None,
             gone: false,
         };
         tokio::spawn(task.run(commands));
@@ -115,6 +132,7 @@ impl Task {
                     None => return,
                 },
                 () = until(self.restart_at) => self.restart().await,
+                () = until(self.save_at) => self.save_state(),
             }
         }
     }
@@ -216,8 +234,12 @@ impl Task {
 
     /// Starts it and shows the new state; on an error nothing is left and nothing was shown.
     async fn start(&mut self) -> Result<()> {
-        if let Some(leaving) = self.leaving.take() {
-            let _ = leaving.await;
+        if let Some(shim) = self.unrecorded.take() {
+            self.leaving = Some(Leaving::begin(shim, None));
+        }
+        if let Some(Leaving { task, patience }) = self.leaving.take() {
+            drop(patience);
+            let _ = task.await;
         }
         let slot = self.slot.clone();
         let _files = slot.files.lock().await;
@@ -302,13 +324,15 @@ impl Task {
         }
         let remove = !again && self.container.record.host_config.auto_remove;
         self.publish();
-        if !remove {
+        if remove {
+            self.leaving = Some(Leaving::begin(running.shim, None));
+        } else {
+            self.unrecorded = Some(running.shim);
             self.save_state();
         }
         self.die_event(status.code, ran);
         self.slot.notify_exit(status.code);
         self.engine.network_disconnect_event(&self.container, &network);
-        self.leaving = Some(tokio::spawn(dismiss(running.shim)));
         if remove {
             self.auto_remove().await;
         }
@@ -446,6 +470,9 @@ impl Task {
             self.slot.notify_removal(exit_code, Some(chain(&error)));
             return Err(error);
         }
+        if let Some(shim) = self.unrecorded.take() {
+            self.leaving = Some(Leaving::begin(shim, None));
+        }
         self.engine.registry.remove(&self.container.record.id);
         self.engine.registry.release(&self.container.record.name, &self.container.record.id);
         self.engine.execs.forget(&self.container.record.id);
@@ -469,9 +496,24 @@ impl Task {
     }
 
     /// Writes the state behind: it survives the death of the engine, and power loss a little later.
-    pub(super) fn save_state(&self) {
-        if let Err(error) = self.engine.save_state(&self.container.record.id, &self.container.state) {
-            tracing::error!(container.id = %self.container.record.id, "saving the state: {}", chain(&error));
+    ///
+    /// Where the disk is full it is tried again until it succeeds. As long as the end of a run is not written, its shim
+    /// stays: it can still tell.
+    pub(super) fn save_state(&mut self) {
+        match self.engine.save_state(&self.container.record.id, &self.container.state) {
+            Ok(commit) => {
+                self.save_at = None;
+                if let Some(shim) = self.unrecorded.take() {
+                    self.leaving = Some(Leaving::begin(shim, Some(commit)));
+                }
+            }
+            Err(error) => {
+                if self.save_at.is_none() {
+                    let id = &self.container.record.id;
+                    tracing::error!(container.id = %id, "saving the state, to be tried again: {}", chain(&error));
+                }
+                self.save_at = Some(Instant::now() + SAVE_PAUSE);
+            }
         }
     }
 
@@ -480,10 +522,23 @@ impl Task {
     }
 }
 
-/// Lets the shim of an ended run go.
-async fn dismiss(shim: Shim) {
-    if let Err(error) = shim.shutdown().await {
-        tracing::debug!("a supervisor left on its own: {}", chain(&error));
+impl Leaving {
+    /// Lets the shim of an ended run go, when the end is on the disk.
+    fn begin(shim: Shim, recorded: Option<Commit>) -> Leaving {
+        let (patience, impatience) = oneshot::channel::<()>();
+        let task = tokio::spawn(async move {
+            if let Some(recorded) = recorded {
+                tokio::select! {
+                    // A sync that failed is tried again by the database; the shim need not wait for that.
+                    _ = recorded => {}
+                    _ = impatience => {}
+                }
+            }
+            if let Err(error) = shim.shutdown().await {
+                tracing::debug!("a supervisor left on its own: {}", chain(&error));
+            }
+        });
+        Leaving { task, patience }
     }
 }
 

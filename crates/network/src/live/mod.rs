@@ -51,7 +51,7 @@ pub(crate) struct Live {
     /// Forwarding was off before us.
     guard: AtomicBool,
     adopted: AtomicBool,
-    _lock: Lock,
+    lock: Lock,
 }
 
 /// Addresses of a container that does not run yet; given back when dropped.
@@ -80,7 +80,7 @@ impl Live {
             guard: AtomicBool::new(guard),
             adopted: AtomicBool::new(false),
             config,
-            _lock: lock,
+            lock,
         })
     }
 
@@ -118,7 +118,7 @@ impl Live {
         {
             tracing::warn!(%error, container.id = request.container_id, "it may be on a bridge that is gone");
         }
-        let (_, port_sockets) = reserved.keep();
+        let (port_sockets, relays) = reserved.keep();
         addresses.taken.clear();
         let udp: Vec<u16> = published(&endpoint, Protocol::Udp).collect();
         if !udp.is_empty()
@@ -126,7 +126,7 @@ impl Live {
         {
             udp.into_iter().for_each(|port| conntrack::forget_udp_port(&mut socket, port));
         }
-        Ok(Started { netns: blank.into_netns(), endpoint, port_sockets })
+        Ok(Started { netns: blank.into_netns(), endpoint, port_sockets, relays })
     }
 
     pub(crate) fn release(&self, endpoint: &Endpoint, netns: Option<OwnedFd>, janitor: &Janitor) {
@@ -182,17 +182,29 @@ impl Live {
         if let Ok(Some(value)) = sysctl::read(sysctl::FORWARD_V4)
             && value == "0"
         {
-            warnings.push("IPv4 forwarding is disabled".to_owned());
+            warnings.push("WARNING: IPv4 forwarding is disabled".to_owned());
         }
         let bridge = self.bridge().name;
         let chains = held(&self.firewall).foreign_forward_drops().unwrap_or_default();
         for chain in chains {
             warnings.push(format!(
-                "the firewall chain {chain} drops forwarded packets by policy: containers on {bridge} reach other \
+                "WARNING: the firewall chain {chain} drops forwarded packets by policy: containers on {bridge} reach other \
                  hosts, and are reached by them, only as far as it allows"
             ));
         }
         warnings
+    }
+
+    pub(crate) fn retire(&self) -> Result<(), Error> {
+        let containers = held(&self.containers);
+        if !containers.is_empty() || !self.adopted.swap(false, Ordering::AcqRel) {
+            return Ok(());
+        }
+        if !self.guard.load(Ordering::Relaxed) {
+            held(&self.firewall).remove()?;
+        }
+        self.lock.retire();
+        Ok(())
     }
 
     pub(crate) fn remove(&self) -> Result<(), Error> {

@@ -15,7 +15,7 @@ use rustix::mount::OpenTreeFlags;
 use super::connection::{self, Connection};
 use super::{Attach, Shim, Start, StartError, Started, clean_up};
 use crate::frame::{FDS_MAX, Outgoing};
-use crate::protocol::{Answer, AttachRequest, Failure, LAST_WORDS, Request, StartRequest};
+use crate::protocol::{Answer, AttachRequest, Failure, LAST_WORDS, RelayRequest, Request, StartRequest};
 use crate::time;
 
 /// Starts shims from our own executable, through a descriptor that cannot be opened for writing.
@@ -106,13 +106,35 @@ impl Launcher {
     }
 
     fn frames(&self, start: Start) -> io::Result<(Vec<Outgoing>, String)> {
-        let Start { id, dir, bundle, spec, rootfs, stdin, log, exit_file, netns, attach, hold, runtime } =
-            start;
+        let Start {
+            id,
+            dir,
+            bundle,
+            spec,
+            rootfs,
+            stdin,
+            log,
+            exit_file,
+            netns,
+            attach,
+            hold,
+            relays,
+            runtime,
+            memo,
+        } = start;
         let mut frames = Vec::new();
         let mut hold = hold.into_iter().peekable();
         while hold.peek().is_some() {
             let some = hold.by_ref().take(FDS_MAX).collect();
             frames.push(Outgoing::new(0, &Request::Hold, some)?);
+        }
+        let mut relays = relays.into_iter().peekable();
+        while relays.peek().is_some() {
+            let some = relays.by_ref().take(FDS_MAX);
+            let (ports, sockets) = some
+                .map(|relay| (RelayRequest { udp: relay.is_udp, target: relay.target }, relay.socket))
+                .unzip();
+            frames.push(Outgoing::new(0, &Request::Relay(ports), sockets)?);
         }
         let has_netns = netns.is_some();
         let (attach, sockets): (Vec<_>, Vec<_>) = attach.into_iter().map(Attach::into_request).unzip();
@@ -131,6 +153,7 @@ impl Launcher {
             attach,
             boot_id: self.boot_id.clone(),
             spawned_at_nanos: time::monotonic_nanos(),
+            memo,
         };
         frames.push(Outgoing::new(1, &Request::Start(Box::new(request)), fds)?);
         Ok((frames, id))

@@ -9,6 +9,7 @@ mod connection;
 mod launch;
 mod shim;
 
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
@@ -21,7 +22,7 @@ pub use crate::types::*;
 pub use berth_runtime::cgroup::Stats;
 pub use cleanup::clean_up;
 pub use launch::Launcher;
-pub use shim::{Found, Shim, reconnect};
+pub use shim::{Found, Shim, reconnect, supervised};
 
 /// Everything a shim needs to create and start one container.
 #[derive(Debug)]
@@ -49,8 +50,24 @@ pub struct Start {
     pub attach: Vec<Attach>,
     /// Descriptors the shim only keeps open until the container has ended (bound sockets of published ports).
     pub hold: Vec<OwnedFd>,
+    /// Published ports that the shim relays until the container has ended.
+    pub relays: Vec<Relay>,
     /// Which runtime.
     pub runtime: Runtime,
+    /// Whatever another engine should know that takes the container up ([`Started::memo`]), should this one be killed
+    /// before it has written that down itself.
+    pub memo: String,
+}
+
+/// A published port whose connections the shim relays to the container.
+#[derive(Debug)]
+pub struct Relay {
+    /// An IPv6 socket of the host, non-blocking: it listens, or is bound for datagrams.
+    pub socket: OwnedFd,
+    /// Datagrams, not connections.
+    pub is_udp: bool,
+    /// Where they go.
+    pub target: SocketAddr,
 }
 
 /// The streams a client wants.
@@ -125,6 +142,8 @@ pub struct Started {
     pub timings: Timings,
     /// What the runtime could not do but went on without (as `docker create` prints them).
     pub warnings: Vec<String>,
+    /// [`Start::memo`] (after a reconnection).
+    pub memo: String,
 }
 
 /// An exec runs.

@@ -1,5 +1,6 @@
 //! Talking to a running shim, and finding one again.
 
+use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
@@ -84,17 +85,23 @@ pub async fn reconnect(dir: &Path, exit_file: &Path) -> Result<Found, Error> {
 
 /// Whether there is a process that calls itself the shim of this directory.
 async fn is_running(dir: &Path) -> bool {
-    let id = dir.file_name().unwrap_or_default().as_encoded_bytes();
-    let command = [b"berth\0shim\0", id, b"\0"].concat();
-    let found = blocking(move || {
-        let processes = std::fs::read_dir("/proc")?.flatten().filter(|entry| {
-            let name = entry.file_name();
-            name.as_encoded_bytes().iter().all(u8::is_ascii_digit)
-        });
-        let mut lines = processes.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
-        Ok(lines.any(|line| line == command))
+    let id = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    blocking(move || Ok(supervised().contains(&id))).await.unwrap_or(false)
+}
+
+/// The ids of all containers of this host that have a shim, whoever's they are. Blocking.
+pub fn supervised() -> HashSet<String> {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten().filter(|entry| {
+        let name = entry.file_name();
+        name.as_encoded_bytes().iter().all(u8::is_ascii_digit)
     });
-    found.await.unwrap_or(false)
+    let lines = processes.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+    lines
+        .filter_map(|line| {
+            let id = line.strip_prefix(b"berth\0shim\0")?.strip_suffix(b"\0")?;
+            Some(String::from_utf8_lossy(id).into_owned())
+        })
+        .collect()
 }
 
 /// Connects to the socket in a directory; none if nobody listens. The path may be longer than a socket address can
@@ -308,6 +315,7 @@ impl Started {
             events,
             timings: answer.timings,
             warnings: answer.warnings.clone(),
+            memo: answer.memo.clone(),
         }
     }
 }

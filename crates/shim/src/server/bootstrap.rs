@@ -15,6 +15,7 @@ use super::foreign::Foreign;
 use super::group::Group;
 use super::link::Link;
 use super::poll::{Poller, Token, Watch};
+use super::relay::Relay;
 use super::shore::Shore;
 use super::stdio::{Context, Ends, Stdio};
 use super::{CONTAINER, FIRST_EXEC, FIRST_LINK, Life, OOM, SHIM, SHRINK_NANOS, SIGNALS};
@@ -30,6 +31,7 @@ struct Order {
     netns: Option<OwnedFd>,
     attach: Vec<(AttachRequest, OwnedFd)>,
     held: Vec<OwnedFd>,
+    relay: Option<Box<Relay>>,
 }
 
 /// What there is around the container.
@@ -93,15 +95,22 @@ fn take_socket() -> io::Result<OwnedFd> {
 /// Reads until the request to start has come. None when the engine went away before, or speaks nonsense.
 fn receive(link: &mut Link) -> Option<(u32, Order)> {
     let mut held = Vec::new();
+    let mut relay: Option<Box<Relay>> = None;
     loop {
         let frame = link.read().ok()??;
         match serde_json::from_slice(&frame.payload).ok()? {
             Request::Hold => held.extend(frame.fds),
+            Request::Relay(ports) => {
+                let relay = relay.get_or_insert_default();
+                for (port, socket) in ports.into_iter().zip(frame.fds) {
+                    relay.add(socket, port.target, port.udp);
+                }
+            }
             Request::Start(mut request) => {
                 let mut fds = frame.fds.into_iter();
                 let netns = if request.netns { Some(fds.next()?) } else { None };
                 let attach = std::mem::take(&mut request.attach).into_iter().zip(fds).collect();
-                return Some((frame.sequence, Order { request: *request, netns, attach, held }));
+                return Some((frame.sequence, Order { request: *request, netns, attach, held, relay }));
             }
             _ => return None,
         }
@@ -245,10 +254,12 @@ fn assemble(signals: OwnedFd, made: Begun, order: Order, mut link: Link, sequenc
         cgroup: state.cgroup.clone(),
         execs: Vec::new(),
         shim_pid: state.shim_pid,
+        memo: String::new(),
     };
     let answer = Answer::Started(started);
     let told = link.set_nonblocking().and_then(|()| link.send(sequence, &answer));
-    let Answer::Started(started) = answer else { unreachable!("it was made above") };
+    let Answer::Started(mut started) = answer else { unreachable!("it was made above") };
+    started.memo = order.request.memo;
     let mut server = Server {
         poller,
         signals,
@@ -266,6 +277,7 @@ fn assemble(signals: OwnedFd, made: Begun, order: Order, mut link: Link, sequenc
         exited: None,
         scratch: Vec::new(),
         held: order.held,
+        relay: order.relay,
         timers: Timers { shrink: Some(time::monotonic_nanos() + SHRINK_NANOS), ..Timers::default() },
         life: Life::Running,
     };
@@ -290,6 +302,9 @@ impl Server {
             log: self.log.as_mut(),
             events: &mut self.unheard,
         };
+        if let Some(relay) = &mut self.relay {
+            relay.open(&self.poller);
+        }
         for (request, socket) in attach {
             self.stdio.attach(request, socket, &mut context);
         }

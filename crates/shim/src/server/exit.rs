@@ -99,6 +99,7 @@ impl Server {
         status.oom_killed = self.container.group.oom_killed();
         self.container.group.remove(&self.poller);
         self.held.clear();
+        self.relay = None;
         let now = time::monotonic_nanos();
         if !unwanted {
             self.exited = Some(status.clone());

@@ -22,6 +22,7 @@ mod foreign;
 mod group;
 mod link;
 mod poll;
+mod relay;
 mod requests;
 mod shore;
 mod sink;
@@ -40,13 +41,17 @@ use crate::{log, time};
 use container::Container;
 use link::Link;
 use poll::{Poller, Ready, Token};
+use relay::Relay;
 use shore::Shore;
 use stdio::{Context, Stdio};
 
-/// Owners in tokens: the shim's own descriptors, the container, then execs.
+/// Owners in tokens: the shim's own descriptors, the container, ports that are relayed and what goes through them, then
+/// execs.
 const SHIM: u32 = 0;
 const CONTAINER: u32 = 1;
-const FIRST_EXEC: u32 = 2;
+const LISTENERS: u32 = 2;
+const TRAFFIC: u32 = 3;
+const FIRST_EXEC: u32 = 4;
 /// Parts of [`SHIM`].
 const SIGNALS: u32 = 0;
 const LISTENER: u32 = 1;
@@ -101,6 +106,8 @@ struct Server {
     scratch: Vec<u8>,
     /// Kept open, nothing else.
     held: Vec<OwnedFd>,
+    /// Ports that the kernel does not redirect; mostly there are none.
+    relay: Option<Box<Relay>>,
     timers: Timers,
     life: Life,
 }
@@ -166,6 +173,7 @@ impl Server {
             Token { owner: SHIM, part: LISTENER } => self.accept(),
             Token { owner: SHIM, part: OOM } => self.out_of_memory(),
             Token { owner: SHIM, part } => self.link_event(part, flags),
+            Token { owner: LISTENERS | TRAFFIC, .. } => self.relay_event(token, flags),
             Token { owner, part } => self.stream_event(owner, part, flags),
         }
     }
@@ -196,6 +204,19 @@ impl Server {
         }
     }
 
+    /// Something on a port that is relayed.
+    fn relay_event(&mut self, token: Token, flags: EventFlags) {
+        let Some(relay) = &mut self.relay else { return };
+        self.scratch.resize(SCRATCH, 0);
+        let now = time::monotonic_nanos();
+        match token.owner {
+            LISTENERS => relay.knock(token.part, now, &self.poller, &mut self.scratch),
+            _ => relay.event(token.part, flags, now, &self.poller, &mut self.scratch),
+        }
+        self.timers.busy = true;
+        self.timers.shrink.get_or_insert(now + SHRINK_NANOS);
+    }
+
     /// Sends what has happened, if somebody listens.
     fn tell(&mut self) {
         if self.unheard.is_empty() {
@@ -219,8 +240,11 @@ impl Server {
             Life::Lingering { until } => Some(until),
             _ => None,
         };
-        let first =
-            [timers.shrink, timers.sync, timers.execs, timers.lonely, linger].into_iter().flatten().min()?;
+        let relay = self.relay.as_ref().and_then(|relay| relay.due());
+        let first = [timers.shrink, timers.record, timers.sync, timers.execs, timers.lonely, linger, relay]
+            .into_iter()
+            .flatten()
+            .min()?;
         Some(first.saturating_sub(time::monotonic_nanos()))
     }
 
@@ -245,6 +269,9 @@ impl Server {
         if is_due(self.timers.shrink) {
             self.shrink(now);
         }
+        if let Some(relay) = &mut self.relay {
+            relay.tick(now, &self.poller);
+        }
         if is_due(self.timers.lonely) {
             self.be_lonely(now);
         }
@@ -267,6 +294,9 @@ impl Server {
         self.scratch = Vec::new();
         if let Some(log) = &mut self.log {
             log.shrink();
+        }
+        if let Some(relay) = &mut self.relay {
+            relay.shrink();
         }
         berth_sys::supervisor::trim_heap();
     }

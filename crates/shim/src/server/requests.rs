@@ -163,9 +163,11 @@ impl Server {
             },
             Request::Signal { target, signal } => self.signal(&target, signal),
             Request::Shutdown => self.shut_down(),
-            Request::Hold | Request::Start(_) | Request::Acknowledge | Request::Resume => {
-                failed("the supervisor of the container already runs it")
-            }
+            Request::Hold
+            | Request::Relay(_)
+            | Request::Start(_)
+            | Request::Acknowledge
+            | Request::Resume => failed("the supervisor of the container already runs it"),
         }
     }
 

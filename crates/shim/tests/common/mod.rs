@@ -123,6 +123,8 @@ impl Host {
             netns: None,
             attach: Vec::new(),
             hold: Vec::new(),
+            relays: Vec::new(),
+            memo: String::new(),
             runtime: self.runtime(),
         }
     }
