@@ -13,6 +13,7 @@ mod http;
 mod listen;
 mod pidfile;
 mod run;
+mod systemd;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -26,8 +27,9 @@ const STOP_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Runs `berth daemon` with the arguments behind these two words, `stop` among them.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    match config::read(arguments) {
-        Ok(Invocation::Run(config)) => match run::run(*config) {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    match config::read(arguments.iter().cloned()) {
+        Ok(Invocation::Run(config)) => match run::run(*config, &arguments) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(&format!("failed to start daemon: {error}"), 1),
         },

@@ -3,11 +3,13 @@
 use std::fs;
 use std::io;
 use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Gid, Mode, chmod, chown};
+use rustix::net::{AddressFamily, sockopt};
 use rustix::process::umask;
 
 use crate::config::{Group, Host};
@@ -38,6 +40,15 @@ pub(crate) enum Error {
     /// The group that the socket should have does not exist.
     #[error("could not change group {path} to {group}: group {group} not found")]
     NoGroup { path: PathBuf, group: String },
+    /// Sockets of systemd were asked for, and there are none.
+    #[error("no sockets found via socket activation: make sure the service was started by systemd")]
+    NotActivated,
+    /// One of them was asked for, and there are less.
+    #[error("too few socket activated files passed in by systemd")]
+    TooFew,
+    /// One of them is neither a unix nor a TCP socket.
+    #[error("descriptor {0} of systemd is neither a unix nor a TCP socket")]
+    NotAStream(i32),
     /// A call failed.
     #[error("can't listen on {host}: {source}")]
     Io { host: String, source: io::Error },
@@ -54,6 +65,7 @@ pub(crate) fn bind(host: &Host, group: &Group) -> Result<Bound, Error> {
             listener.set_nonblocking(true).map_err(fail)?;
             Ok(Bound { listener: Listener::Tcp(listener), path: None })
         }
+        Host::Fd(_) => Err(Error::NotActivated),
         Host::Unix(path) => {
             if let Some(folder) = path.parent() {
                 fs::create_dir_all(folder).map_err(fail)?;
@@ -72,6 +84,52 @@ pub(crate) fn bind(host: &Host, group: &Group) -> Result<Bound, Error> {
             chmod(path, Mode::from_raw_mode(0o660)).map_err(|error| fail(error.into()))?;
             Ok(Bound { listener: Listener::Unix(listener), path: Some(path.clone()) })
         }
+    }
+}
+
+/// The first descriptor that systemd passes.
+const FIRST: i32 = 3;
+
+/// The sockets that systemd opened: all of them, or the one with this number.
+///
+/// Errors: [`Error::NotActivated`], [`Error::TooFew`] and [`Error::NotAStream`].
+pub(crate) fn activated(passed: &mut Vec<Option<OwnedFd>>, number: Option<i32>) -> Result<Vec<Bound>, Error> {
+    if passed.is_empty() {
+        return Err(Error::NotActivated);
+    }
+    let wanted = match number {
+        None => 0..passed.len(),
+        Some(number) => {
+            let at =
+                usize::try_from(number - FIRST).ok().filter(|at| *at < passed.len()).ok_or(Error::TooFew)?;
+            at..at + 1
+        }
+    };
+    let mut bound = Vec::new();
+    for at in wanted {
+        let Some(fd) = passed[at].take() else { continue };
+        let number = FIRST + i32::try_from(at).unwrap_or(i32::MAX);
+        bound.push(Bound { listener: adopt(fd, number)?, path: None });
+    }
+    Ok(bound)
+}
+
+fn adopt(fd: OwnedFd, number: i32) -> Result<Listener, Error> {
+    let fail = |source: io::Error| Error::Io { host: format!("fd://{number}"), source };
+    let listens = sockopt::socket_acceptconn(&fd).unwrap_or(false);
+    let family = sockopt::socket_domain(&fd).map_err(|_| Error::NotAStream(number))?;
+    match family {
+        AddressFamily::UNIX if listens => {
+            let listener = UnixListener::from(fd);
+            listener.set_nonblocking(true).map_err(fail)?;
+            Ok(Listener::Unix(listener))
+        }
+        AddressFamily::INET | AddressFamily::INET6 if listens => {
+            let listener = TcpListener::from(fd);
+            listener.set_nonblocking(true).map_err(fail)?;
+            Ok(Listener::Tcp(listener))
+        }
+        _ => Err(Error::NotAStream(number)),
     }
 }
 
@@ -153,6 +211,25 @@ mod tests {
         fs::write(&path, "precious").unwrap();
         assert!(matches!(bind(&unix(&path), &Group::Default), Err(Error::NoSocket(_))));
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+    }
+
+    #[test]
+    fn sockets_of_systemd_are_taken_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let unix = || OwnedFd::from(UnixListener::bind(dir.path().join("s")).unwrap());
+        let tcp = || OwnedFd::from(TcpListener::bind("127.0.0.1:0").unwrap());
+        let mut passed = vec![Some(unix()), Some(tcp())];
+        let bound = activated(&mut passed, None).unwrap();
+        assert!(matches!(
+            bound.as_slice(),
+            [Bound { listener: Listener::Unix(_), .. }, Bound { listener: Listener::Tcp(_), .. }]
+        ));
+        let mut passed = vec![None, Some(tcp())];
+        assert_eq!(activated(&mut passed, Some(4)).unwrap().len(), 1);
+        assert!(matches!(activated(&mut passed, Some(5)), Err(Error::TooFew)));
+        assert!(matches!(activated(&mut Vec::new(), None), Err(Error::NotActivated)));
+        let file = OwnedFd::from(fs::File::open("/dev/null").unwrap());
+        assert!(matches!(activated(&mut vec![Some(file)], None), Err(Error::NotAStream(3))));
     }
 
     #[test]

@@ -6,18 +6,23 @@
 #![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+#[path = "protocol/tls.rs"]
+mod tls;
+
 /// A daemon in this process.
 struct Daemon {
     dir: tempfile::TempDir,
     main: JoinHandle<ExitCode>,
+    /// The port that is spoken TLS on.
     tcp: u16,
+    certificates: tls::Certificates,
 }
 
 impl Daemon {
@@ -25,10 +30,14 @@ impl Daemon {
         let dir = tempfile::tempdir().unwrap();
         // A port that was free a moment ago.
         let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let certificates = tls::Certificates::make(dir.path());
         let mut flags = roots(dir.path());
         flags.push(format!("--host=tcp://127.0.0.1:{tcp}"));
+        flags.push(format!("--config-file={}", dir.path().join("daemon.json").display()));
+        std::fs::write(dir.path().join("daemon.json"), r#"{"labels":["a=1"]}"#).unwrap();
+        flags.extend(certificates.flags());
         let main = std::thread::spawn(move || berth_daemon::main(flags.into_iter().map(Into::into)));
-        let daemon = Self { dir, main, tcp };
+        let daemon = Self { dir, main, tcp, certificates };
         until("the daemon listens", || UnixStream::connect(daemon.socket()).is_ok());
         daemon
     }
@@ -132,7 +141,11 @@ fn the_daemon_on_the_wire() {
     bodies_are_read_in_one_way_only(&daemon);
     requests_that_become_streams_are_recognised_however_they_arrive(&daemon);
     streams_end_with_their_clients(&daemon);
-    the_same_is_served_over_tcp(&daemon);
+    targets_are_taken_as_go_takes_them(&daemon);
+    paths_have_one_spelling(&daemon);
+    bodies_may_be_waited_for_and_have_trailers(&daemon);
+    tls::clients_show_certificates(&daemon);
+    the_configuration_is_reloaded(&daemon);
     a_second_daemon_is_refused(&daemon);
     the_daemon_ends_when_it_is_told(daemon);
 }
@@ -315,10 +328,131 @@ fn streams_end_with_their_clients(daemon: &Daemon) {
     assert_eq!((status, body.contains("\"Type\"")), (200, false));
 }
 
-fn the_same_is_served_over_tcp(daemon: &Daemon) {
-    let mut stream = TcpStream::connect(("127.0.0.1", daemon.tcp)).unwrap();
-    stream.write_all(b"GET /_ping HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n").unwrap();
-    assert_eq!(parse(&rest(&mut stream)), (200, "OK".to_owned()));
+fn targets_are_taken_as_go_takes_them(daemon: &Daemon) {
+    let get = |target: &str| {
+        parse(&daemon.raw(&format!("GET {target} HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n")))
+    };
+    assert_eq!(get(r#"/containers/json?filters={"name":["nobody|é"]}"#), (200, "[]".to_owned()));
+    assert_eq!(get("/containers/json?all=1#x"), (200, "[]".to_owned()));
+    assert_eq!(
+        get(r#"/containers/a"b|c/json"#),
+        (404, r#"{"message":"No such container: a\"b|c"}"#.to_owned())
+    );
+    assert_eq!(get("/containers/json?filters={\"a b\":1}").0, 400);
+    assert_eq!(
+        get("/containers/json?a;b"),
+        (400, r#"{"message":"invalid semicolon separator in query"}"#.to_owned())
+    );
+    assert_eq!(get("/containers/%zz/json"), (400, "400 Bad Request".to_owned()));
+    assert_eq!(get("http://elsewhere/_ping"), (200, "OK".to_owned()));
+    // Also behind a body, on the same connection, and where the connection becomes a stream.
+    let mut stream = daemon.connect();
+    let body = "GET /{} HTTP/1.1\r\n\r\n";
+    let create = format!(
+        "POST /containers/create?name={{x}} HTTP/1.1\r\nHost: d\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let list = "GET /images/json?filters={\"reference\":[\"nobody\"]} HTTP/1.1\r\nHost: d\r\n\r\n";
+    stream.write_all(format!("{list}{create}{list}").as_bytes()).unwrap();
+    assert_eq!(one_answer(&mut stream), (200, "[]".to_owned()));
+    assert_eq!(one_answer(&mut stream).0, 400);
+    assert_eq!(one_answer(&mut stream), (200, "[]".to_owned()));
+    let answer = daemon.raw("POST /containers/{x}/attach?stream=1 HTTP/1.1\r\nHost: d\r\n\r\n");
+    assert_eq!(parse(&answer), (404, r#"{"message":"No such container: {x}"}"#.to_owned()));
+    // A request of HTTP/1.1 names its host.
+    assert!(
+        daemon
+            .raw("GET /_ping HTTP/1.1\r\nConnection: close\r\n\r\n")
+            .contains("missing required Host header")
+    );
+    assert!(daemon.raw("GET /_ping HTTP/1.0\r\n\r\n").starts_with("HTTP/1.0 200 "));
+}
+
+fn paths_have_one_spelling(daemon: &Daemon) {
+    for (path, location) in [
+        ("//version", "/version"),
+        ("/containers/../version?a=b", "/version?a=b"),
+        ("/v1.45/containers//json", "/v1.45/containers/json"),
+        ("/images/a%2F%2Fb%20c/json", "/images/a/b%20c/json"),
+    ] {
+        let answer = daemon.raw(&format!("GET {path} HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n"));
+        assert!(answer.starts_with("HTTP/1.1 301 "), "{path}: {answer}");
+        assert_eq!(header(&answer, "location"), Some(location), "{path}");
+    }
+}
+
+fn bodies_may_be_waited_for_and_have_trailers(daemon: &Daemon) {
+    let mut stream = daemon.connect();
+    let body = r#"{"Image":"nobody-has-this"}"#;
+    let head = "POST /containers/create HTTP/1.1\r\nHost: d\r\nContent-Type: application/json\r\n";
+    stream
+        .write_all(format!("{head}Expect: 100-continue\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes())
+        .unwrap();
+    let mut go_on = [0; 25];
+    stream.read_exact(&mut go_on).unwrap();
+    assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream.write_all(body.as_bytes()).unwrap();
+    assert_eq!(one_answer(&mut stream).0, 404);
+    let (first, second) = body.split_at(9);
+    let chunked = format!(
+        "{head}Transfer-Encoding: chunked\r\nTrailer: X\r\n\r\n{:x}\r\n{first}\r\n{:X};ext=1\r\n{second}\r\n0\r\nX: y\r\n\r\n",
+        first.len(),
+        second.len()
+    );
+    stream.write_all(chunked.as_bytes()).unwrap();
+    assert_eq!(one_answer(&mut stream).0, 404);
+    // What is cut off in the middle is no body.
+    let cut = format!("{head}Transfer-Encoding: chunked\r\n\r\n5\r\n{{\"I");
+    let mut stream = daemon.connect();
+    stream.write_all(cut.as_bytes()).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    assert!(!rest(&mut stream).starts_with("HTTP/1.1 2"));
+}
+
+fn the_configuration_is_reloaded(daemon: &Daemon) {
+    let info = || serde_json::from_str::<serde_json::Value>(&daemon.ask("GET", "/info", "").1).unwrap();
+    assert_eq!(info()["Labels"], serde_json::json!(["a=1"]));
+    assert_eq!(info()["Debug"], false);
+    let mut events = daemon.connect();
+    events.write_all(b"GET /events?filters={\"type\":[\"daemon\"]} HTTP/1.0\r\n\r\n").unwrap();
+    let mut head = [0; 15];
+    events.read_exact(&mut head).unwrap();
+    let file = daemon.dir.path().join("daemon.json");
+    let hang_up =
+        || rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::HUP).unwrap();
+    // A file that is wrong changes nothing.
+    std::fs::write(&file, r#"{"labels":["x"],"debug":true}"#).unwrap();
+    hang_up();
+    let text = r#"{"labels":["b=2"],"debug":true,"insecure-registries":["here:5000"],"registry-mirrors":["https://mirror/"],
+        "runtimes":{"other":{"path":"/bin/true"}},"default-runtime":"other"}"#;
+    // Signals that come together are one.
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(info()["Labels"], serde_json::json!(["a=1"]));
+    std::fs::write(&file, text).unwrap();
+    hang_up();
+    until("the labels are the new ones", || info()["Labels"] == serde_json::json!(["b=2"]));
+    let now = info();
+    assert_eq!(now["Debug"], true);
+    assert_eq!(now["DefaultRuntime"], "other");
+    assert_eq!(now["Runtimes"]["other"]["path"], "/bin/true");
+    assert_eq!(now["RegistryConfig"]["IndexConfigs"]["here:5000"]["Secure"], false);
+    assert_eq!(now["RegistryConfig"]["Mirrors"], serde_json::json!(["https://mirror/"]));
+    let mut event = Vec::new();
+    until("the event", || {
+        let mut bytes = [0; 4096];
+        let size = events.read(&mut bytes).unwrap();
+        event.extend_from_slice(&bytes[..size]);
+        event.ends_with(b"}\n")
+    });
+    let event = String::from_utf8(event).unwrap();
+    for part in [
+        r#""Type":"daemon""#,
+        r#""Action":"reload""#,
+        r#""labels":"[\"b=2\"]""#,
+        r#""default-runtime":"other""#,
+    ] {
+        assert!(event.contains(part), "{part}: {event}");
+    }
 }
 
 fn a_second_daemon_is_refused(daemon: &Daemon) {

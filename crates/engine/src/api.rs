@@ -1,5 +1,6 @@
 //! What can be asked of the engine: each request in one place, the work in the modules of its noun.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::{
     Archive, AttachOptions, Attached, Change, CheckProgress, Commit, Container, ContainerCreated,
     ContainerSize, CopyIn, CopyOut, CreateContainer, DiskUsage, DistributionInspect, Engine, EngineConfig,
     Error, EventStream, EventsRequest, Exec, ExecConfig, ExecStart, ExecStarted, Filters, HistoryItem, Image,
-    ImageDeleted, ImageImport, ImageListOptions, ImagePull, ImagePush, ImageSummary, ListOptions,
+    ImageDeleted, ImageImport, ImageListOptions, ImagePull, ImagePush, ImageSummary, ListOptions, LiveConfig,
     LoadProgress, Logs, LogsOptions, PathStat, Produced, Pruned, RegistryCredentials, RegistryFound,
     RemoveOptions, Result, StatsStream, StopOptions, SystemInfo, Top, TransferProgress, UpdateContainer,
     WaitCondition, WaitResult, container, image, restore,
@@ -52,6 +53,16 @@ impl Engine {
     /// How it was set up.
     pub fn config(&self) -> &EngineConfig {
         &self.inner.config
+    }
+
+    /// Changes what can be changed while it runs, and tells those who listen; `attributes` are the event's.
+    pub fn reload(&self, live: LiveConfig, mut attributes: BTreeMap<String, String>) -> Result<()> {
+        self.inner.config.live.set(live);
+        self.inner.renew_registry_client();
+        let info = self.inner.info()?;
+        attributes.insert("name".to_owned(), info.host_name);
+        self.inner.publish("daemon", "reload", &info.id, attributes);
+        Ok(())
     }
 
     /// What `docker info` shows.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use berth_oci::container::Ulimit;
 
@@ -10,8 +11,6 @@ use berth_oci::container::Ulimit;
 /// by side on one host.
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
-    /// How registries are reached.
-    pub registries: crate::image::registry::RegistryOptions,
     /// What outlives a reboot: images, layers, containers, volumes, the database.
     pub data_root: PathBuf,
     /// What does not: the shims' sockets.
@@ -22,10 +21,8 @@ pub struct EngineConfig {
     pub cgroup_parent: String,
     /// How cgroups are made.
     pub cgroup_driver: CgroupDriver,
-    /// The runtime of containers that name none.
-    pub default_runtime: String,
-    /// Runtimes by name besides the built-in ones (`berth`, `runc` and `io.containerd.runc.v2` all mean ours).
-    pub runtimes: BTreeMap<String, Runtime>,
+    /// What can be changed while the engine runs.
+    pub live: Live,
     /// The default bridge.
     pub bridge: BridgeConfig,
     /// Name servers for containers that name none; empty: the host's.
@@ -60,14 +57,59 @@ pub struct EngineConfig {
     pub oom_score_adjust: i32,
     /// Seconds a container is given to stop when the engine is told to stop its containers.
     pub shutdown_timeout: i64,
-    /// Labels of the engine, for `info`.
-    pub labels: Vec<String>,
-    /// Shown by `info`.
-    pub debug: bool,
     /// How many events are kept for `since`.
     pub events_kept: usize,
     /// The program that supervisors are started from; `None`: the running one. For tests.
     pub program: Option<PathBuf>,
+}
+
+/// The settings that can be changed while the engine runs. Copies share them.
+#[derive(Clone, Debug, Default)]
+pub struct Live(Arc<RwLock<Arc<LiveConfig>>>);
+
+/// See [`Live`].
+#[derive(Clone, Debug)]
+pub struct LiveConfig {
+    /// The runtime of containers that name none.
+    pub default_runtime: String,
+    /// Runtimes by name besides the built-in ones (`berth`, `runc` and `io.containerd.runc.v2` all mean ours).
+    pub runtimes: BTreeMap<String, Runtime>,
+    /// How registries are reached.
+    pub registries: crate::image::registry::RegistryOptions,
+    /// Labels of the engine, for `info`.
+    pub labels: Vec<String>,
+    /// Shown by `info`.
+    pub debug: bool,
+}
+
+impl Live {
+    /// Settings that begin as these.
+    pub fn new(config: LiveConfig) -> Live {
+        Live(Arc::new(RwLock::new(Arc::new(config))))
+    }
+
+    /// The settings as they are now.
+    pub fn get(&self) -> Arc<LiveConfig> {
+        // Nothing panics while the lock is held, so a poisoned one still holds whole settings.
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Changes them for all who ask from now on.
+    pub fn set(&self, config: LiveConfig) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+    }
+}
+
+impl Default for LiveConfig {
+    fn default() -> LiveConfig {
+        LiveConfig {
+            default_runtime: "runc".to_owned(),
+            runtimes: BTreeMap::new(),
+            registries: crate::image::registry::RegistryOptions::default(),
+            labels: Vec::new(),
+            debug: false,
+        }
+    }
 }
 
 /// How cgroups are made.
@@ -143,14 +185,12 @@ impl Default for BridgeConfig {
 impl Default for EngineConfig {
     fn default() -> EngineConfig {
         EngineConfig {
-            registries: crate::image::registry::RegistryOptions::default(),
             data_root: PathBuf::from("/var/lib/berth"),
             exec_root: PathBuf::from("/run/berth"),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             cgroup_parent: "/berth".to_owned(),
             cgroup_driver: CgroupDriver::default(),
-            default_runtime: "runc".to_owned(),
-            runtimes: BTreeMap::new(),
+            live: Live::default(),
             bridge: BridgeConfig::default(),
             dns: Vec::new(),
             dns_options: Vec::new(),
@@ -168,8 +208,6 @@ impl Default for EngineConfig {
             init: false,
             oom_score_adjust: 0,
             shutdown_timeout: 15,
-            labels: Vec::new(),
-            debug: false,
             events_kept: 256,
             program: None,
         }

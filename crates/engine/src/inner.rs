@@ -43,7 +43,7 @@ pub(crate) struct Inner {
     pub(crate) log_watches: crate::container::logs::Watches,
     pub(crate) trash: Arc<Trash>,
     /// Made when a registry is first asked for something.
-    pub(crate) registry_client: std::sync::OnceLock<berth_distribution::Client>,
+    pub(crate) registry_client: std::sync::Mutex<Option<Arc<berth_distribution::Client>>>,
     /// The program for `--init`.
     pub(crate) init_path: String,
     /// Held as long as the engine is open.
@@ -167,7 +167,7 @@ impl Inner {
 
     /// The runtime with this name.
     pub(crate) fn runtime(&self, name: &str) -> Result<berth_shim::Runtime> {
-        match self.config.runtimes.get(name) {
+        match self.config.live.get().runtimes.get(name) {
             Some(runtime) => Ok(berth_shim::Runtime::Command {
                 path: PathBuf::from(&runtime.path),
                 args: runtime.arguments.clone(),

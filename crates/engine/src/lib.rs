@@ -57,7 +57,7 @@ use std::sync::Arc;
 pub use api::Wait;
 pub use archive::{Change, ChangeKind, Commit, CopyIn, CopyOut, PathStat};
 pub use check::CheckProgress;
-pub use config::{BridgeConfig, CgroupDriver, EngineConfig, Runtime};
+pub use config::{BridgeConfig, CgroupDriver, EngineConfig, Live, LiveConfig, Runtime};
 pub use container::{
     AttachOptions, Attached, Container, ContainerCreated, ContainerSize, CreateContainer, ListOptions, Logs,
     LogsOptions, MountPoint, NetworkState, Pruned, RemoveOptions, State, Status, StopOptions, Top,

@@ -118,7 +118,7 @@ fn set_up(config: EngineConfig) -> Result<Inner> {
         volumes: Volumes::open(data.join("volumes"), store.database().clone(), trash.clone()),
         events: Events::new(config.events_kept),
         registry: Registry::new(),
-        registry_client: std::sync::OnceLock::new(),
+        registry_client: std::sync::Mutex::default(),
         execs: Execs::new(),
         log_watches: crate::container::logs::Watches::default(),
         host: Host::look(),

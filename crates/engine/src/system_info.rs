@@ -41,7 +41,7 @@ impl Inner {
             limits: self.host.limits,
             security_options: self.security_options(),
             runtimes: self.runtimes(),
-            default_runtime: self.config.default_runtime.clone(),
+            default_runtime: self.config.live.get().default_runtime.clone(),
             init_binary: "docker-init".to_owned(),
             log_driver: self.config.log_driver.clone(),
             log_drivers: LOG_DRIVERS
@@ -52,8 +52,8 @@ impl Inner {
             network_drivers: ["bridge", "host", "null"].map(str::to_owned).to_vec(),
             volume_drivers: vec!["local".to_owned()],
             data_root: self.config.data_root.to_string_lossy().into_owned(),
-            labels: self.config.labels.clone(),
-            debug: self.config.debug,
+            labels: self.config.live.get().labels.clone(),
+            debug: self.config.live.get().debug,
             open_files: std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count),
             tasks: tokio::runtime::Handle::current().metrics().num_alive_tasks(),
             event_listeners: self.events.listeners(),
@@ -132,8 +132,9 @@ impl Inner {
     fn runtimes(&self) -> Vec<(String, String)> {
         let own = OWN_RUNTIMES.iter().filter(|name| !name.is_empty());
         let own = own.map(|name| ((*name).to_owned(), self.init_path.clone()));
-        let others = self.config.runtimes.iter().map(|(name, runtime)| (name.clone(), runtime.path.clone()));
-        own.filter(|(name, _)| !self.config.runtimes.contains_key(name)).chain(others).collect()
+        let live = self.config.live.get();
+        let others = live.runtimes.iter().map(|(name, runtime)| (name.clone(), runtime.path.clone()));
+        own.filter(|(name, _)| !live.runtimes.contains_key(name)).chain(others).collect()
     }
 
     fn warnings(&self) -> Vec<String> {

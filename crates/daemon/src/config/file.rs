@@ -8,15 +8,15 @@ use super::flags::Values;
 use super::table::by_key;
 use super::value::Value;
 
-/// Reads the file. One that is not there is empty unless it was asked for by name.
+/// Reads the file; nothing if it is not there and was not asked for by name.
 ///
 /// Errors: Docker's text.
-pub(super) fn read(path: &Path, asked_for: bool) -> Result<Values, String> {
+pub(super) fn read(path: &Path, asked_for: bool) -> Result<Option<Values>, String> {
     let fail =
         |why: String| format!("unable to configure the Docker daemon with file {}: {why}", path.display());
     match std::fs::read(path) {
-        Ok(text) => parse(&text).map_err(fail),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !asked_for => Ok(Values::new()),
+        Ok(text) => parse(&text).map(Some).map_err(fail),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !asked_for => Ok(None),
         Err(error) => {
             let why = match error.kind() {
                 std::io::ErrorKind::NotFound => "no such file or directory".to_owned(),
@@ -35,14 +35,19 @@ fn parse(text: &[u8]) -> Result<Values, String> {
     }
     let node = Node::parse(text).map_err(|error| match error.to_string().as_str() {
         "unexpected EOF" => "unexpected end of JSON input".to_owned(),
+        "unexpected content after JSON" => trailing(text),
         other => other.to_owned(),
     })?;
-    let Node::Object(entries) = node else {
-        return Err(
-            "json: cannot unmarshal the text into Go value of type map[string]interface {}: it is no object"
-                .to_owned(),
-        );
+    let entries = match node {
+        Node::Object(entries) => entries,
+        other => {
+            let found = other.kind();
+            return Err(format!(
+                "json: cannot unmarshal {found} into Go value of type map[string]interface {{}}"
+            ));
+        }
     };
+    let entries = flatten(entries)?;
     let unknown: Vec<_> =
         entries.iter().map(|(key, _)| key.as_str()).filter(|key| by_key(key).is_none()).collect();
     if !unknown.is_empty() {
@@ -54,10 +59,38 @@ fn parse(text: &[u8]) -> Result<Values, String> {
     let mut values = Values::new();
     for (key, node) in &entries {
         if let Some(row) = by_key(key).filter(|_| *node != Node::Null) {
-            values.insert(row.id(), Value::from_file(row.kind, key, node)?);
+            values.insert(row.id(), Value::from_file(row, node)?);
         }
     }
     Ok(values)
+}
+
+/// Go's words for what follows the value.
+fn trailing(text: &[u8]) -> String {
+    let mut values = serde_json::Deserializer::from_slice(text).into_iter::<serde::de::IgnoredAny>();
+    let _ = values.next();
+    let rest = String::from_utf8_lossy(&text[values.byte_offset()..]).trim_start().chars().next();
+    format!("invalid character {:?} after top-level value", rest.unwrap_or(' '))
+}
+
+/// Puts the keys of `proxies` beside the others: there they have flags of their names.
+fn flatten(entries: Vec<(String, Node)>) -> Result<Vec<(String, Node)>, String> {
+    let mut flat = Vec::with_capacity(entries.len());
+    for (key, node) in entries {
+        match node {
+            Node::Object(proxies) if key == "proxies" => flat.extend(proxies),
+            Node::Null if key == "proxies" => {}
+            other if key == "proxies" => {
+                let found = other.kind();
+                return Err(format!(
+                    "json: cannot unmarshal {found} into Go struct field Config.CommonConfig.proxies of type \
+                     config.Proxies"
+                ));
+            }
+            node => flat.push((key, node)),
+        }
+    }
+    Ok(flat)
 }
 
 /// Puts flags and file together. An option may stand in one of them only.
@@ -102,6 +135,9 @@ mod tests {
         assert_eq!(show("default-address-pools"), "[{10.1.0.0/16 24}]");
         assert_eq!(show("default-shm-size"), "67108864");
         assert_eq!(parse(b"").unwrap(), Values::new());
+        let values = parse(br#"{"proxies":{"http-proxy":"http://a"},"host-gateway-ip":"1.2.3.4"}"#).unwrap();
+        assert_eq!(values["http-proxy"].to_string(), "http://a");
+        assert_eq!(values["host-gateway-ips"].to_string(), "[1.2.3.4]");
     }
 
     #[test]
@@ -114,12 +150,40 @@ mod tests {
         );
         assert_eq!(
             error(r#"{"debug":"x"}"#),
-            "json: cannot unmarshal string into Go struct field Config.debug of type bool"
+            "json: cannot unmarshal string into Go struct field Config.CommonConfig.debug of type bool"
         );
-        assert!(
-            error(r#"{"dns":"1.1.1.1"}"#).contains("cannot unmarshal string into Go struct field Config.dns")
-        );
-        assert!(error("[]").contains("into Go value of type map[string]interface {}"));
+        let cannot = |what: &str| format!("json: cannot unmarshal {what}");
+        for (text, what) in [
+            (
+                r#"{"dns":"1.1.1.1"}"#,
+                "string into Go struct field Config.CommonConfig.DNSConfig.dns of type []net.IP",
+            ),
+            (
+                r#"{"log-opts":{"max-size":10}}"#,
+                "number into Go struct field Config.CommonConfig.LogConfig.log-opts of type string",
+            ),
+            (
+                r#"{"shutdown-timeout":"5"}"#,
+                "string into Go struct field Config.CommonConfig.shutdown-timeout of type int",
+            ),
+            (r#"{"init":"x"}"#, "string into Go struct field Config.init of type bool"),
+            (
+                r#"{"userland-proxy":"x"}"#,
+                "string into Go struct field Config.CommonConfig.BridgeConfig.userland-proxy of type bool",
+            ),
+            (
+                r#"{"mtu":1.5}"#,
+                "number 1.5 into Go struct field Config.CommonConfig.BridgeConfig.DefaultBridgeConfig.mtu of type int",
+            ),
+            (
+                r#"{"features":{"x":1}}"#,
+                "number into Go struct field Config.CommonConfig.features of type bool",
+            ),
+            ("[]", "array into Go value of type map[string]interface {}"),
+        ] {
+            assert_eq!(error(text), cannot(what), "{text}");
+        }
+        assert_eq!(error(r#"{"debug":true}garbage"#), "invalid character 'g' after top-level value");
         assert!(error(r#"{"runtimes":{"x":{}}}"#).contains("runtime x: "));
     }
 

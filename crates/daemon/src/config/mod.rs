@@ -6,19 +6,24 @@
 //! file ──┘
 //! ```
 
+mod check;
 mod file;
 mod flags;
 mod host;
 mod resolve;
 mod table;
+mod tls;
 mod value;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use berth_engine::EngineConfig;
 
 pub(crate) use host::Host;
+pub(crate) use tls::Tls;
 
 use crate::http::Settings;
 use flags::Values;
@@ -30,6 +35,10 @@ pub(crate) struct Config {
     pub(crate) engine: EngineConfig,
     pub(crate) settings: Settings,
     pub(crate) hosts: Vec<Host>,
+    /// TCP sockets speak TLS.
+    pub(crate) tls: Option<Tls>,
+    /// What the event of a reload tells.
+    pub(crate) reloaded: BTreeMap<String, String>,
     pub(crate) pidfile: PathBuf,
     /// The group of unix sockets; the default one need not exist.
     pub(crate) group: Group,
@@ -94,20 +103,31 @@ pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Invo
         _ => return Err(Error::Usage("\"berth daemon\" accepts no argument(s) but \"stop\".".to_owned())),
     };
     let validate = on("validate");
-    let values = values(flags.values).map_err(Error::Invalid)?;
+    let (values, origin) = values(flags.values).map_err(Error::Invalid)?;
     if stop {
         return Ok(Invocation::Stop { pidfile: text(&values, "pidfile").unwrap_or(PIDFILE).into() });
     }
-    let config = resolve::resolve(&values).map_err(Error::Invalid)?;
+    let config = resolve::resolve(&values).map_err(|why| match origin {
+        // What TLS needs, and labels, are judged by Docker after file and flags were found good.
+        Some(path) if !why.starts_with("invalid TLS") => Error::Invalid(format!(
+            "unable to configure the Docker daemon with file {}: merged configuration validation from file and command \
+             line flags failed: {why}",
+            path.display()
+        )),
+        _ => Error::Invalid(why),
+    })?;
+    check::check_labels(&values).map_err(Error::Invalid)?;
     Ok(if validate { Invocation::Valid } else { Invocation::Run(Box::new(config)) })
 }
 
-/// The values of flags and file together.
-fn values(flags: Values) -> Result<Values, String> {
+/// The values of flags and file together, and the file if there is one.
+fn values(flags: Values) -> Result<(Values, Option<PathBuf>), String> {
     let named = text(&flags, "config-file").map(PathBuf::from);
     let path = named.as_deref().unwrap_or(Path::new(CONFIG_FILE));
-    let file = file::read(path, named.is_some())?;
-    file::merge(path, flags, file)
+    match file::read(path, named.is_some())? {
+        None => Ok((flags, None)),
+        Some(file) => Ok((file::merge(path, flags, file)?, Some(path.to_owned()))),
+    }
 }
 
 /// The text of an option, if it says something.
@@ -115,5 +135,33 @@ fn text<'v>(values: &'v Values, id: &str) -> Option<&'v str> {
     match values.get(id) {
         Some(Value::Text(text)) if !text.is_empty() => Some(text),
         _ => None,
+    }
+}
+
+fn flag(values: &Values, id: &str) -> Option<bool> {
+    match values.get(id) {
+        Some(Value::Bool(on)) => Some(*on),
+        _ => None,
+    }
+}
+
+fn int<T: TryFrom<i64>>(values: &Values, id: &str) -> Option<T> {
+    match values.get(id) {
+        Some(Value::Int(number)) => T::try_from(*number).ok(),
+        _ => None,
+    }
+}
+
+fn list(values: &Values, id: &str) -> Vec<String> {
+    match values.get(id) {
+        Some(Value::List(list)) => list.clone(),
+        _ => Vec::new(),
+    }
+}
+
+fn ips(values: &Values, id: &str) -> Vec<IpAddr> {
+    match values.get(id) {
+        Some(Value::Ips(list)) => list.clone(),
+        _ => Vec::new(),
     }
 }

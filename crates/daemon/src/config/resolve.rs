@@ -1,18 +1,18 @@
 //! From values to the checked configuration.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use berth_engine::{
-    BridgeConfig, CgroupDriver, EngineConfig, RegistryOptions, RegistryProxies, RegistrySettings, Runtime,
+    BridgeConfig, CgroupDriver, EngineConfig, Live, LiveConfig, RegistryOptions, RegistryProxies,
+    RegistrySettings, Runtime,
 };
 
+use super::check::{check_words, effects};
 use super::flags::Values;
 use super::host::Host;
-use super::table::{Effect, TABLE};
 use super::value::Value;
-use super::{Config, Group, PIDFILE, text};
+use super::{Config, Group, PIDFILE, flag, int, ips, list, text, tls};
 use crate::http::Settings;
 
 /// Checks the values and gives each part of the daemon its own.
@@ -24,84 +24,37 @@ pub(super) fn resolve(values: &Values) -> Result<Config, String> {
     if flag(values, "live-restore") == Some(false) {
         warnings.push("live-restore cannot be turned off: containers always outlive the daemon".to_owned());
     }
-    let runtimes = runtimes(values)?;
-    let hosts = hosts(values)?;
-    if hosts.iter().any(|host| matches!(host, Host::Tcp(_))) {
-        warnings.push(
-            "the Engine API is served over TCP without TLS: every user of this machine is root".to_owned(),
-        );
-    }
     let debug = flag(values, "debug").unwrap_or(false);
+    let live = LiveConfig {
+        runtimes: runtimes(values)?,
+        default_runtime: text(values, "default-runtime").unwrap_or("runc").to_owned(),
+        registries: registries(values, RegistryOptions::default())?,
+        labels: list(values, "labels"),
+        debug,
+    };
+    let tls = tls::read(values)?;
+    let hosts = hosts(values, tls.is_some())?;
+    check_exposure(&hosts, tls.as_ref(), tls::is_refused(values), &mut warnings)?;
     Ok(Config {
         settings: Settings {
             version: env!("CARGO_PKG_VERSION"),
             experimental: flag(values, "experimental").unwrap_or(false),
             registry_mirrors: list(values, "registry-mirrors"),
             insecure_registries: list(values, "insecure-registries"),
+            http_proxy: live.registries.proxies.http.clone().unwrap_or_default(),
+            https_proxy: live.registries.proxies.https.clone().unwrap_or_default(),
+            no_proxy: live.registries.proxies.none.join(","),
         },
         hosts,
+        tls,
+        reloaded: reloaded(values, &live),
         pidfile: text(values, "pidfile").unwrap_or(PIDFILE).into(),
         group: text(values, "group").map_or(Group::Default, |name| Group::Named(name.to_owned())),
         log_level: if debug { tracing::Level::DEBUG } else { log_level(values)? },
         raw_logs: flag(values, "raw-logs").unwrap_or(false),
-        engine: engine(values, runtimes, debug)?,
+        engine: engine(values, live)?,
         warnings,
     })
-}
-
-/// Warns of options without effect and refuses those that ask for what is not there.
-fn effects(values: &Values) -> Result<Vec<String>, String> {
-    let mut warnings = Vec::new();
-    for row in TABLE {
-        let Some(value) = values.get(row.id()).filter(|value| !value.is_nothing()) else { continue };
-        match row.effect {
-            Effect::Works => {}
-            Effect::Idle(why) => warnings.push(format!("{} has no effect: {why}", row.id())),
-            Effect::Refused(why) => return Err(format!("{} cannot be used: {why}", row.id())),
-        }
-        let _ = value;
-    }
-    Ok(warnings)
-}
-
-/// Checks options that are one of a few words.
-fn check_words(values: &Values) -> Result<(), String> {
-    match text(values, "default-ipc-mode") {
-        None | Some("private" | "shareable") => {}
-        Some(mode) => {
-            return Err(format!(
-                "default IPC mode setting ({mode}) is invalid; use \"shareable\" or \"private\""
-            ));
-        }
-    }
-    match text(values, "default-cgroupns-mode") {
-        None | Some("private" | "host") => {}
-        Some(mode) => {
-            return Err(format!(
-                "default cgroup namespace mode ({mode}) is invalid; use \"host\" or \"private\""
-            ));
-        }
-    }
-    let only = |id: &str, known: &[&str], what: &str| match text(values, id) {
-        Some(name) if !known.contains(&name) => {
-            Err(format!("{what} {name:?} is not supported; use {:?}", known[0]))
-        }
-        _ => Ok(()),
-    };
-    only("storage-driver", &["overlay2"], "storage driver")?;
-    only("firewall-backend", &["nftables", "iptables"], "firewall backend")?;
-    only("log-format", &["text"], "log format")?;
-    for label in list(values, "labels") {
-        if !label.contains('=') {
-            return Err(format!("bad attribute format: {label}"));
-        }
-    }
-    if let Some(Value::Int(mtu)) = values.get("mtu")
-        && *mtu < 0
-    {
-        return Err(format!("invalid default MTU: {mtu}"));
-    }
-    Ok(())
 }
 
 /// The runtimes that were added. The default one must be among them or ours.
@@ -122,16 +75,70 @@ fn runtimes(values: &Values) -> Result<BTreeMap<String, Runtime>, String> {
     }
 }
 
-fn hosts(values: &Values) -> Result<Vec<Host>, String> {
+/// What the event of a reload tells.
+fn reloaded(values: &Values, live: &LiveConfig) -> BTreeMap<String, String> {
+    let json = |id: &str| serde_json::to_string(&list(values, id)).unwrap_or_default();
+    let number = |id: &str, default: i64| int(values, id).unwrap_or(default).to_string();
+    let runtimes: Vec<_> =
+        live.runtimes.iter().map(|(name, runtime)| format!("{name}:{}", runtime.path)).collect();
+    let attributes = [
+        ("debug", live.debug.to_string()),
+        ("default-runtime", live.default_runtime.clone()),
+        ("insecure-registries", json("insecure-registries")),
+        ("labels", json("labels")),
+        ("live-restore", "true".to_owned()),
+        ("max-concurrent-downloads", number("max-concurrent-downloads", 3)),
+        ("max-concurrent-uploads", number("max-concurrent-uploads", 5)),
+        ("max-download-attempts", number("max-download-attempts", 5)),
+        ("registry-mirrors", json("registry-mirrors")),
+        ("runtimes", runtimes.join(" ")),
+        ("shutdown-timeout", number("shutdown-timeout", 15)),
+    ];
+    attributes.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// Whoever reaches the API is root: others than this machine's users need a certificate, or a user who knows.
+fn check_exposure(
+    hosts: &[Host],
+    tls: Option<&tls::Tls>,
+    known: bool,
+    warnings: &mut Vec<String>,
+) -> Result<(), String> {
+    if tls.is_some_and(|tls| tls.verify) {
+        return Ok(());
+    }
+    for host in hosts {
+        if !host.is_local() && !known {
+            return Err(format!(
+                "invalid bind address ({host}): binding to an IP address without --tlsverify gives root access on this \
+                 machine to everyone who has access to your network: let clients show certificates (--tlsverify), or \
+                 say that you know with --tls=false or --tlsverify=false"
+            ));
+        }
+        if matches!(host, Host::Tcp(_)) {
+            warnings.push(format!(
+                "[{host}] Binding to IP address without --tlsverify is insecure and gives root access on this machine \
+                 to everyone who has access to your network."
+            ));
+            warnings.push(format!(
+                "[{host}] Binding to an IP address, even on localhost, can also give access to scripts run in a \
+                 browser. Be safe out there!"
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn hosts(values: &Values, tls: bool) -> Result<Vec<Host>, String> {
     let mut hosts: Vec<Host> = Vec::new();
     for host in list(values, "hosts") {
-        let host = Host::parse(&host)?;
+        let host = Host::parse(&host, tls)?;
         if !hosts.contains(&host) {
             hosts.push(host);
         }
     }
     if hosts.is_empty() {
-        hosts.push(Host::parse(Host::DEFAULT)?);
+        hosts.push(Host::parse(Host::DEFAULT, tls)?);
     }
     Ok(hosts)
 }
@@ -147,7 +154,7 @@ fn log_level(values: &Values) -> Result<tracing::Level, String> {
     })
 }
 
-fn engine(values: &Values, runtimes: BTreeMap<String, Runtime>, debug: bool) -> Result<EngineConfig, String> {
+fn engine(values: &Values, live: LiveConfig) -> Result<EngineConfig, String> {
     let own = EngineConfig::default();
     let path = |id: &str, default: PathBuf| text(values, id).map_or(default, PathBuf::from);
     let word = |id: &str, default: String| text(values, id).map_or(default, str::to_owned);
@@ -156,14 +163,12 @@ fn engine(values: &Values, runtimes: BTreeMap<String, Runtime>, debug: bool) -> 
         _ => own.default_ulimits,
     };
     Ok(EngineConfig {
-        registries: registries(values, own.registries)?,
         data_root: absolute(&path("data-root", own.data_root))?,
         exec_root: absolute(&path("exec-root", own.exec_root))?,
         version: own.version,
         cgroup_driver: cgroup_driver(values)?,
         cgroup_parent: word("cgroup-parent", own.cgroup_parent),
-        default_runtime: word("default-runtime", own.default_runtime),
-        runtimes,
+        live: Live::new(live),
         bridge: bridge(values)?,
         dns: ips(values, "dns"),
         dns_options: list(values, "dns-opts"),
@@ -187,8 +192,6 @@ fn engine(values: &Values, runtimes: BTreeMap<String, Runtime>, debug: bool) -> 
         init: flag(values, "init").unwrap_or(own.init),
         oom_score_adjust: int(values, "oom-score-adjust").unwrap_or(own.oom_score_adjust),
         shutdown_timeout: own.shutdown_timeout,
-        labels: list(values, "labels"),
-        debug,
         events_kept: own.events_kept,
         program: own.program,
     })
@@ -301,38 +304,11 @@ fn bridge(values: &Values) -> Result<BridgeConfig, String> {
     })
 }
 
-fn flag(values: &Values, id: &str) -> Option<bool> {
-    match values.get(id) {
-        Some(Value::Bool(on)) => Some(*on),
-        _ => None,
-    }
-}
-
-fn int<T: TryFrom<i64>>(values: &Values, id: &str) -> Option<T> {
-    match values.get(id) {
-        Some(Value::Int(number)) => T::try_from(*number).ok(),
-        _ => None,
-    }
-}
-
-fn list(values: &Values, id: &str) -> Vec<String> {
-    match values.get(id) {
-        Some(Value::List(list)) => list.clone(),
-        _ => Vec::new(),
-    }
-}
-
-fn ips(values: &Values, id: &str) -> Vec<IpAddr> {
-    match values.get(id) {
-        Some(Value::Ips(list)) => list.clone(),
-        _ => Vec::new(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::ffi::OsString;
+    use std::net::IpAddr;
 
     fn resolved(arguments: &[&str]) -> Result<Config, String> {
         let flags = super::super::flags::parse(arguments.iter().map(OsString::from)).unwrap();
@@ -392,6 +368,20 @@ mod tests {
     }
 
     #[test]
+    fn strangers_need_a_certificate_or_a_user_who_knows() {
+        for host in ["tcp://0.0.0.0:2375", "tcp://10.0.0.1", "tcp://[::]:1"] {
+            assert!(resolved(&["-H", host]).unwrap_err().contains("without --tlsverify"), "{host}");
+            assert_eq!(resolved(&["-H", host, "--tls=false"]).unwrap().warnings.len(), 2, "{host}");
+            assert_eq!(resolved(&["-H", host, "--tlsverify=false"]).unwrap().warnings.len(), 2, "{host}");
+        }
+        assert_eq!(
+            resolved(&["--tlsverify", "--tlscert=/nope/c", "--tlskey=/nope/k"]).unwrap_err(),
+            "invalid TLS configuration: Could not load X509 key pair (cert: \"/nope/c\", key: \"/nope/k\"): open \
+             /nope/c: no such file or directory"
+        );
+    }
+
+    #[test]
     fn nothing_is_ignored_in_silence() {
         let config = resolved(&[
             "--userland-proxy",
@@ -401,10 +391,9 @@ mod tests {
             "tcp://127.0.0.1:1",
         ])
         .unwrap();
-        assert_eq!(config.warnings.len(), 4, "{:?}", config.warnings);
+        assert_eq!(config.warnings.len(), 5, "{:?}", config.warnings);
         assert!(resolved(&["--userland-proxy=false"]).unwrap().warnings.is_empty());
         for refused in [
-            "--tlsverify",
             "--userns-remap=default",
             "--selinux-enabled",
             "--authorization-plugin=x",
@@ -426,7 +415,7 @@ mod tests {
         );
         assert_eq!(
             error(&["--default-ipc-mode=x"]),
-            "default IPC mode setting (x) is invalid; use \"shareable\" or \"private\""
+            "IPC mode \"x\" is not supported as default value; use \"shareable\" or \"private\""
         );
         assert_eq!(error(&["--default-runtime=nope"]), "specified default runtime 'nope' does not exist");
         assert_eq!(
@@ -440,6 +429,8 @@ mod tests {
             ["--label=a"],
             ["--exec-opt=x"],
             ["--mtu=-1"],
+            ["--max-concurrent-downloads=-1"],
+            ["--dns-search=-x"],
         ] {
             assert!(resolved(&arguments).is_err(), "{arguments:?}");
         }

@@ -39,6 +39,8 @@ pub(super) enum Kind {
     Runtimes,
     /// `base=…,size=…`; objects in the file.
     Pools,
+    /// `name=true|false`; an object in the file.
+    Switches,
     /// An object that only the file can have.
     Object,
 }
@@ -54,7 +56,7 @@ pub(super) enum Effect {
 }
 
 use Effect::{Idle, Refused, Works};
-use Kind::{Bool, Bytes, Int, Ip, IpList, List, Map, Object, Pools, Runtimes, Text, Ulimits};
+use Kind::{Bool, Bytes, Int, Ip, IpList, List, Map, Object, Pools, Runtimes, Switches, Text, Ulimits};
 
 const fn row(flag: &'static str, key: &'static str, kind: Kind, effect: Effect, help: &'static str) -> Row {
     Row { flag, short: None, key, kind, effect, help }
@@ -66,7 +68,6 @@ const fn short(short: char, row: Row) -> Row {
 
 const NO_CONTAINERD: Effect = Idle("there is no containerd: supervisors are part of the program");
 const NO_SWARM: Effect = Idle("there is no swarm");
-const NO_TLS: Effect = Refused("TLS is not built yet");
 
 /// All options, in the order of `--help`.
 pub(super) static TABLE: &[Row] = &[
@@ -234,7 +235,7 @@ pub(super) static TABLE: &[Row] = &[
         "Root directory for execution state files (default \"/run/berth\")",
     ),
     row("experimental", "experimental", Bool, Works, "Enable experimental features"),
-    row("feature", "features", Object, Idle("no feature can be switched"), "Enable feature in the daemon"),
+    row("feature", "features", Switches, Idle("no feature can be switched"), "Enable feature in the daemon"),
     row("firewall-backend", "firewall-backend", Text, Works, "Firewall backend to use (\"nftables\" only)"),
     row("fixed-cidr", "fixed-cidr", Text, Works, "IPv4 subnet for fixed IPs"),
     row("fixed-cidr-v6", "fixed-cidr-v6", Text, Works, "IPv6 subnet for fixed IPs"),
@@ -389,11 +390,11 @@ pub(super) static TABLE: &[Row] = &[
         NO_SWARM,
         "Set default address or interface for swarm advertised address",
     ),
-    row("tls", "tls", Bool, NO_TLS, "Use TLS; implied by --tlsverify"),
-    row("tlscacert", "tlscacert", Text, NO_TLS, "Trust certs signed only by this CA"),
-    row("tlscert", "tlscert", Text, NO_TLS, "Path to TLS certificate file"),
-    row("tlskey", "tlskey", Text, NO_TLS, "Path to TLS key file"),
-    row("tlsverify", "tlsverify", Bool, NO_TLS, "Use TLS and verify the remote"),
+    row("tls", "tls", Bool, Works, "Use TLS; implied by --tlsverify"),
+    row("tlscacert", "tlscacert", Text, Works, "Trust certs signed only by this CA"),
+    row("tlscert", "tlscert", Text, Works, "Path to TLS certificate file"),
+    row("tlskey", "tlskey", Text, Works, "Path to TLS key file"),
+    row("tlsverify", "tlsverify", Bool, Works, "Use TLS and verify the remote"),
     row(
         "userland-proxy",
         "userland-proxy",
@@ -417,8 +418,9 @@ pub(super) static TABLE: &[Row] = &[
     ),
     row("validate", "", Bool, Works, "Validate daemon configuration and exit"),
     short('v', row("version", "", Bool, Works, "Print version information and quit")),
+    // The key of Docker 26 for one address; its flag was the same.
+    row("", "host-gateway-ip", IpList, Works, ""),
     row("", "builder", Object, Idle("building is not built yet"), ""),
-    row("", "proxies", Object, Idle("use http-proxy, https-proxy and no-proxy"), ""),
 ];
 
 /// The row of a long flag.
@@ -439,7 +441,46 @@ pub(super) fn by_key(key: &str) -> Option<&'static Row> {
 impl Row {
     /// How the row is kept: by its key, or by its flag if it has none.
     pub(super) fn id(&self) -> &'static str {
-        if self.key.is_empty() { self.flag } else { self.key }
+        match self.key {
+            "" => self.flag,
+            "host-gateway-ip" => "host-gateway-ips",
+            key => key,
+        }
+    }
+
+    /// Where Docker keeps the value, as errors name it.
+    pub(super) fn go_field(&self) -> String {
+        let parent = match self.key {
+            "dns" | "dns-opts" | "dns-search" | "host-gateway-ip" | "host-gateway-ips" => {
+                "CommonConfig.DNSConfig."
+            }
+            "log-driver" | "log-opts" => "CommonConfig.LogConfig.",
+            "bip" | "bip6" | "bridge" | "default-gateway" | "default-gateway-v6" | "fixed-cidr"
+            | "fixed-cidr-v6" | "icc" | "ip" | "ipv6" | "mtu" => {
+                "CommonConfig.BridgeConfig.DefaultBridgeConfig."
+            }
+            "ip-forward"
+            | "ip-masq"
+            | "ip6tables"
+            | "iptables"
+            | "userland-proxy"
+            | "userland-proxy-path" => "CommonConfig.BridgeConfig.",
+            "cgroup-parent"
+            | "cpu-rt-period"
+            | "cpu-rt-runtime"
+            | "default-cgroupns-mode"
+            | "default-ipc-mode"
+            | "default-shm-size"
+            | "default-ulimits"
+            | "init"
+            | "init-path"
+            | "no-new-privileges"
+            | "seccomp-profile"
+            | "selinux-enabled"
+            | "userns-remap" => "",
+            _ => "CommonConfig.",
+        };
+        format!("Config.{parent}{}", self.key)
     }
 
     /// How messages name the flag.

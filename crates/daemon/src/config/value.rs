@@ -8,7 +8,7 @@ use berth_engine::Runtime;
 use berth_oci::container::Ulimit;
 use berth_oci::json::Node;
 
-use super::table::Kind;
+use super::table::{Kind, Row};
 
 /// The value of an option.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,6 +50,10 @@ impl Value {
                 });
                 Self::Ips(ips.collect::<Result<_, _>>()?)
             }
+            Kind::Switches => {
+                let (key, value) = text.split_once('=').unwrap_or((text, "true"));
+                Self::Map(BTreeMap::from([(key.to_owned(), parse_bool(value)?.to_string())]))
+            }
             Kind::Map => {
                 let (key, value) = text.split_once('=').unwrap_or((text, ""));
                 Self::Map(BTreeMap::from([(key.to_owned(), value.to_owned())]))
@@ -75,36 +79,47 @@ impl Value {
     /// Reads the value of a key in the file.
     ///
     /// Errors: what was found and what was wanted, in Go's words.
-    pub(super) fn from_file(kind: Kind, key: &str, node: &Node) -> Result<Self, String> {
+    pub(super) fn from_file(row: &Row, node: &Node) -> Result<Self, String> {
         use serde::Deserialize as _;
-        fn read<'de, T: serde::Deserialize<'de>>(node: &'de Node, key: &str) -> Result<T, String> {
-            T::deserialize(node).map_err(|error| match error {
-                berth_oci::json::Error::Type { found, wanted, .. } => {
-                    format!(
-                        "json: cannot unmarshal {found} into Go struct field Config.{key} of type {wanted}"
-                    )
-                }
-                other => other.to_string(),
-            })
-        }
+        let field = row.go_field();
+        let wanted = |wanted: &str| match row.kind {
+            Kind::Int => "int".to_owned(),
+            Kind::IpList => "[]net.IP".to_owned(),
+            _ => wanted.to_owned(),
+        };
+        let told = |error| match error {
+            berth_oci::json::Error::Type { found, wanted: type_, .. } => {
+                format!(
+                    "json: cannot unmarshal {found} into Go struct field {field} of type {}",
+                    wanted(&type_.to_string())
+                )
+            }
+            other => other.to_string(),
+        };
         let read_ip = |text: &String| text.parse().map_err(|_| format!("invalid IP address: {text}"));
-        Ok(match kind {
-            Kind::Bool => Self::Bool(read(node, key)?),
-            Kind::Int => Self::Int(read(node, key)?),
-            Kind::Text => Self::Text(read(node, key)?),
+        Ok(match row.kind {
+            Kind::Bool => Self::Bool(read(node, &told)?),
+            Kind::Int => Self::Int(read(node, &told)?),
+            Kind::Text => Self::Text(read(node, &told)?),
             Kind::Bytes => match node {
                 Node::String(text) => Self::Bytes(parse_bytes(text)?),
-                other => Self::Bytes(read(other, key)?),
+                other => Self::Bytes(read(other, &told)?),
             },
-            Kind::Ip => Self::Ip(read_ip(&read(node, key)?)?),
-            Kind::List => Self::List(read(node, key)?),
+            Kind::Ip => Self::Ip(read_ip(&read(node, &told)?)?),
+            Kind::List => Self::List(read(node, &told)?),
+            // One address had a key of its own.
+            Kind::IpList if row.key == "host-gateway-ip" => Self::Ips(vec![read_ip(&read(node, &told)?)?]),
+            Kind::Switches => {
+                let switches: BTreeMap<String, bool> = read(node, &told)?;
+                Self::Map(switches.into_iter().map(|(name, on)| (name, on.to_string())).collect())
+            }
             Kind::IpList => {
-                let texts: Vec<String> = read(node, key)?;
+                let texts: Vec<String> = read(node, &told)?;
                 Self::Ips(texts.iter().map(read_ip).collect::<Result<_, _>>()?)
             }
-            Kind::Map => Self::Map(read(node, key)?),
+            Kind::Map => Self::Map(read(node, &told)?),
             Kind::Ulimits => {
-                let mut ulimits: BTreeMap<String, Ulimit> = read(node, key)?;
+                let mut ulimits: BTreeMap<String, Ulimit> = read(node, &told)?;
                 ulimits.iter_mut().for_each(|(name, ulimit)| ulimit.name.clone_from(name));
                 Self::Ulimits(ulimits)
             }
@@ -114,7 +129,7 @@ impl Value {
                 Self::Runtimes(runtimes.into_iter().map(FileRuntime::checked).collect::<Result<_, _>>()?)
             }
             Kind::Pools => {
-                let pools: Vec<FilePool> = read(node, key)?;
+                let pools: Vec<FilePool> = read(node, &told)?;
                 Self::Pools(pools.into_iter().map(|pool| (pool.base, pool.size)).collect())
             }
             Kind::Object => Self::Object(node.clone()),
@@ -181,6 +196,14 @@ impl fmt::Display for Value {
             Self::Object(_) => f.write_str("map[]"),
         }
     }
+}
+
+/// Reads a value of the file; `told` says what is wrong with it.
+fn read<'de, T: serde::Deserialize<'de>>(
+    node: &'de Node,
+    told: &dyn Fn(berth_oci::json::Error) -> String,
+) -> Result<T, String> {
+    T::deserialize(node).map_err(told)
 }
 
 /// A runtime in the file.

@@ -24,7 +24,6 @@ not_built! {
     build "building an image";
     build_prune "the build cache";
     session "the build session";
-    attach_websocket "attaching over a websocket";
     network_create "creating a network";
     network_connect "connecting a container to a further network";
     volume "managing volumes";

@@ -9,7 +9,7 @@ use berth_api::version::{self, Change};
 use berth_oci::json;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
-use hyper::header::{self, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 
@@ -36,6 +36,8 @@ type Run = Box<dyn FnOnce(Connection) -> Pin<Box<dyn Future<Output = ()> + Send>
 /// What happens on a connection that is no longer HTTP.
 pub(crate) struct Hijack {
     pub(crate) content_type: &'static str,
+    /// What the head of a websocket's answer has; nothing for a plain stream.
+    pub(crate) websocket: Option<HeaderMap>,
     pub(crate) run: Run,
 }
 
@@ -116,7 +118,17 @@ impl Answer {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        Self::Hijack(Hijack { content_type, run: Box::new(|connection| Box::pin(run(connection))) })
+        let run: Run = Box::new(|connection| Box::pin(run(connection)));
+        Self::Hijack(Hijack { content_type, websocket: None, run })
+    }
+
+    /// A connection that becomes a websocket.
+    pub(crate) fn websocket<F>(headers: HeaderMap, run: impl FnOnce(Connection) -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let run: Run = Box::new(|connection| Box::pin(run(connection)));
+        Self::Hijack(Hijack { content_type: "", websocket: Some(headers), run })
     }
 }
 

@@ -45,7 +45,7 @@ pub(crate) async fn run(
 ) -> End {
     if let Some(mut logs) = attached.logs {
         while let Some(Ok(chunk)) = logs.next().await {
-            if client.write_all(&chunk).await.is_err() {
+            if client.write_all(&chunk).await.is_err() || client.flush().await.is_err() {
                 return End::Closed;
             }
         }
@@ -119,7 +119,7 @@ async fn copy_output(mut from: OwnedReadHalf, to: &mut Writer) {
         buffer.clear();
         match from.read_buf(&mut buffer).await {
             Ok(0) | Err(_) => return,
-            Ok(_) if to.write_all(&buffer).await.is_err() => return,
+            Ok(_) if to.write_all(&buffer).await.is_err() || to.flush().await.is_err() => return,
             Ok(_) => {}
         }
     }

@@ -23,16 +23,18 @@ use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::UnixStream;
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsAcceptor;
 
 use super::answer::{Answer, Hijack};
 use super::body::{Body, RequestBody, Returned, drain};
 use super::router;
 use super::server::{Server, ended};
 use super::stream::{Socket, Stream};
+use super::target::Targets;
 
 /// The longest head of a request: Go's limit is a megabyte, hyper's and ours are lower.
 const HEAD_MAX: usize = 64 << 10;
@@ -44,7 +46,14 @@ const BODY_MAX: usize = 1 << 20;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Serves a connection to its end.
-pub(crate) async fn serve(server: Arc<Server>, socket: Socket) {
+pub(crate) async fn serve(server: Arc<Server>, socket: Socket, tls: Option<TlsAcceptor>) {
+    let socket = match (socket, tls) {
+        (Socket::Tcp(socket), Some(tls)) => match shake_hands(socket, &tls).await {
+            Some(socket) => socket,
+            None => return,
+        },
+        (socket, _) => socket,
+    };
     let mut stream = Stream::new(socket);
     let mut buffer = BytesMut::new();
     match first_look(&mut stream, &mut buffer).await {
@@ -52,6 +61,29 @@ pub(crate) async fn serve(server: Arc<Server>, socket: Socket) {
         Ok(First::Stream { head }) => serve_direct(&server, stream, buffer, head).await,
         Ok(First::Gone) | Err(_) => {}
     }
+}
+
+/// Begins TLS. Who speaks plain HTTP is told so, as Go's servers do it.
+async fn shake_hands(mut socket: TcpStream, tls: &TlsAcceptor) -> Option<Socket> {
+    const PLAIN: &[u8] = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
+    let handshake = async {
+        let mut first = [0];
+        if socket.peek(&mut first).await.ok()? == 1 && first[0].is_ascii_uppercase() {
+            let _ = socket.write_all(PLAIN).await; // the client may be gone
+            let _ = socket.shutdown().await;
+            // A socket that is closed with bytes unread resets its peer before it has read the answer.
+            let _ = tokio::io::copy(&mut (&mut socket).take(HEAD_MAX as u64), &mut tokio::io::sink()).await;
+            return None;
+        }
+        match tls.accept(socket).await {
+            Ok(socket) => Some(Socket::Tls(Box::new(socket))),
+            Err(error) => {
+                tracing::debug!(%error, "a TLS handshake failed");
+                None
+            }
+        }
+    };
+    tokio::time::timeout(HEAD_TIMEOUT, handshake).await.ok().flatten()
 }
 
 enum First {
@@ -139,7 +171,7 @@ async fn serve_direct(server: &Arc<Server>, mut stream: Stream, mut buffer: Byte
     match answer {
         (Answer::Hijack(hijack), headers) => {
             let head = stream_head(&hijack, &headers, upgrade);
-            if stream.write_all(&head).await.is_ok() {
+            if stream.write_all(&head).await.is_ok() && stream.flush().await.is_ok() {
                 (hijack.run)(stream).await;
             }
         }
@@ -247,7 +279,7 @@ async fn serve_hyper(server: Arc<Server>, stream: Stream) {
         .header_read_timeout(None)
         .title_case_headers(true)
         .max_buf_size(HEAD_MAX)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(Targets::new(stream)), service)
         .with_upgrades();
     tokio::pin!(connection);
     tokio::select! {
@@ -262,6 +294,9 @@ async fn serve_hyper(server: Arc<Server>, stream: Stream) {
 async fn serve_request(server: &Arc<Server>, mut request: Request<Incoming>) -> Response<Body> {
     let on_upgrade = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
+    if parts.version == Version::HTTP_11 && !parts.headers.contains_key(header::HOST) {
+        return malformed("400 Bad Request: missing required Host header");
+    }
     let wants_upgrade = parts.headers.contains_key(header::UPGRADE);
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
     let is_head = parts.method == Method::HEAD;
@@ -274,12 +309,25 @@ async fn serve_request(server: &Arc<Server>, mut request: Request<Incoming>) -> 
         Answer::Hijack(hijack) if wants_upgrade => upgraded(hijack, on_upgrade),
         Answer::Hijack(hijack) => output_only(hijack),
     };
-    response.headers_mut().extend(common);
+    // A websocket's answer has its own headers only, as Docker's has.
+    if response.headers().get(header::SEC_WEBSOCKET_ACCEPT).is_none() {
+        response.headers_mut().extend(common);
+    }
     if is_head && let Body::Whole(bytes) = response.body() {
         let length = HeaderValue::from(if target_is_ping(&target) { 0 } else { bytes.len() });
         response.headers_mut().insert(header::CONTENT_LENGTH, length);
         *response.body_mut() = Body::empty();
     }
+    response
+}
+
+/// The answer to what is not HTTP as Go's servers read it.
+fn malformed(why: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::Whole(Bytes::from_static(why.as_bytes())));
+    *response.status_mut() = StatusCode::BAD_REQUEST;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }
 
@@ -291,15 +339,20 @@ fn target_is_ping(target: &str) -> bool {
 fn upgraded(hijack: Hijack, on_upgrade: OnUpgrade) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    response.extensions_mut().insert(ReasonPhrase::from_static(b"UPGRADED"));
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(hijack.content_type));
-    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-    headers.insert(header::UPGRADE, HeaderValue::from_static("tcp"));
+    if let Some(websocket) = hijack.websocket {
+        *response.headers_mut() = websocket;
+        response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    } else {
+        response.extensions_mut().insert(ReasonPhrase::from_static(b"UPGRADED"));
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(hijack.content_type));
+        response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("tcp"));
+    }
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     tokio::spawn(async move {
         let Ok(upgraded) = on_upgrade.await else { return };
-        if let Ok(parts) = upgraded.downcast::<TokioIo<Stream>>() {
-            (hijack.run)(parts.io.into_inner().unread(parts.read_buf)).await;
+        if let Ok(parts) = upgraded.downcast::<TokioIo<Targets<Stream>>>() {
+            let (stream, ahead) = parts.io.into_inner().into_parts();
+            (hijack.run)(stream.unread(ahead).unread(parts.read_buf)).await;
         }
     });
     response

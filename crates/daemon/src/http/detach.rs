@@ -19,20 +19,25 @@ impl DetachKeys {
 }
 
 impl DetachKeys {
-    /// The bytes as Go writes them in JSON: base64.
+    /// The bytes as Go writes them in JSON.
     pub(crate) fn base64(&self) -> String {
-        const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-        let mut text = String::new();
-        for part in self.0.chunks(3) {
-            let bits = part.iter().fold(0_usize, |bits, byte| bits << 8 | usize::from(*byte))
-                << (8 * (3 - part.len()));
-            for place in 0..4 {
-                let letter = LETTERS[bits >> (18 - 6 * place) & 63];
-                text.push(if place <= part.len() { char::from(letter) } else { '=' });
-            }
-        }
-        text
+        base64(&self.0)
     }
+}
+
+/// Bytes in base64.
+pub(crate) fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for part in bytes.chunks(3) {
+        let bits =
+            part.iter().fold(0_usize, |bits, byte| bits << 8 | usize::from(*byte)) << (8 * (3 - part.len()));
+        for place in 0..4 {
+            let letter = LETTERS[bits >> (18 - 6 * place) & 63];
+            text.push(if place <= part.len() { char::from(letter) } else { '=' });
+        }
+    }
+    text
 }
 
 /// The byte of one key.

@@ -25,7 +25,9 @@ mod routes;
 mod server;
 mod stream;
 mod system;
+mod target;
 mod time;
 mod volumes;
+mod websocket;
 
 pub(crate) use server::{Listener, Server, Settings, serve};

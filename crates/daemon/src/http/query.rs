@@ -17,6 +17,9 @@ impl Query {
     pub(crate) fn parse(text: &str) -> Result<Self, Error> {
         let mut pairs = Vec::new();
         for part in text.split('&').filter(|part| !part.is_empty()) {
+            if part.contains(';') {
+                return Err(Error::invalid("invalid semicolon separator in query"));
+            }
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
             pairs.push((decode(name)?, decode(value)?));
         }
@@ -128,7 +131,7 @@ mod tests {
 
     #[test]
     fn bad_escapes_and_numbers_are_refused() {
-        for text in ["a=%zz", "a=%4", "%=1", "a=%"] {
+        for text in ["a;b", "x=1&a=b;c=d", "a=%zz", "a=%4", "%=1", "a=%"] {
             assert!(Query::parse(text).is_err(), "{text}");
         }
         let error = Query::parse("t=x").unwrap().number::<i64>("t").unwrap_err();

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use berth_api::Version;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, StatusCode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::answer::Answer;
 use super::body::RequestBody;
@@ -79,7 +80,14 @@ fn route(
     common: &mut HeaderMap,
 ) -> Result<Handling, Error> {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let path = query::decode_path(path)?;
+    let Ok(path) = query::decode_path(path) else {
+        let text = bytes::Bytes::from_static(b"400 Bad Request");
+        let answer = Answer::whole(StatusCode::BAD_REQUEST, Some("text/plain; charset=utf-8"), text);
+        return Ok(Box::pin(std::future::ready(Ok(answer))));
+    };
+    if let Some(clean) = clean(&path) {
+        return Ok(Box::pin(std::future::ready(Ok(moved(&clean, query)))));
+    }
     let (version, path) = split_version(&path);
     let (route, name) = find(method, path).ok_or_else(|| Error::not_found("page not found"))?;
     let name = name.to_owned();
@@ -87,13 +95,70 @@ fn route(
     common.insert(HeaderName::from_static("ostype"), HeaderValue::from_static("linux"));
     common.insert(hyper::header::SERVER, server.header.clone());
     let version = negotiate(version)?;
-    let experimental = if server.config.experimental { "true" } else { "false" };
+    let experimental = if server.settings().experimental { "true" } else { "false" };
     common.insert(HeaderName::from_static("docker-experimental"), HeaderValue::from_static(experimental));
     let call = Call { version, name, query: Query::parse(query)?, headers, body };
     tracing::trace!(%method, target, "request");
     let handling = (route.handler)(server.clone(), call);
     Ok(if route.to_the_end { finish(handling) } else { handling })
 }
+
+/// A path without empty, `.` and `..` parts; nothing if it has none.
+///
+/// What decides who may do what sees one spelling of a path only.
+fn clean(path: &str) -> Option<String> {
+    let parts = || path.split('/').skip(1);
+    let last = parts().count().saturating_sub(1);
+    if !path.starts_with('/')
+        || parts()
+            .enumerate()
+            .all(|(at, part)| !matches!(part, "." | "..") && (at == last || !part.is_empty()))
+    {
+        return None;
+    }
+    let mut kept: Vec<&str> = Vec::new();
+    for part in parts() {
+        match part {
+            "" | "." => {}
+            ".." => {
+                kept.pop();
+            }
+            part => kept.push(part),
+        }
+    }
+    let slash = if path.ends_with('/') && !kept.is_empty() { "/" } else { "" };
+    Some(format!("/{}{slash}", kept.join("/")))
+}
+
+/// Sends a client to the clean spelling of its path.
+fn moved(path: &str, query: &str) -> Answer {
+    let mut location = utf8_percent_encode(path, PATH).to_string();
+    if !query.is_empty() {
+        location = format!("{location}?{query}");
+    }
+    let answer = Answer::status(StatusCode::MOVED_PERMANENTLY);
+    let Answer::Response(mut response) = answer else { return answer };
+    if let Ok(location) = HeaderValue::from_str(&location) {
+        response.headers_mut().insert(hyper::header::LOCATION, location);
+    }
+    Answer::Response(response)
+}
+
+/// What Go escapes in a path.
+const PATH: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'/')
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'+')
+    .remove(b',')
+    .remove(b':')
+    .remove(b';')
+    .remove(b'=')
+    .remove(b'@');
 
 /// Our newest version, as the header says it.
 const API_VERSION: &str = "1.52";
@@ -193,6 +258,23 @@ mod tests {
             (Method::DELETE, "/containers/"),
         ] {
             assert_eq!(found(&method, path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn paths_have_one_spelling() {
+        for (path, expect) in [
+            ("//version", "/version"),
+            ("/containers//json", "/containers/json"),
+            ("/containers/../version", "/version"),
+            ("/a/./b/", "/a/b/"),
+            ("/../..", "/"),
+            ("/a//", "/a/"),
+        ] {
+            assert_eq!(clean(path).as_deref(), Some(expect), "{path}");
+        }
+        for path in ["/", "/version", "/version/", "/images/a.b/..c/json", "*"] {
+            assert_eq!(clean(path), None, "{path}");
         }
     }
 

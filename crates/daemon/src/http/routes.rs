@@ -44,7 +44,7 @@ pub(crate) static ROUTES: &[Route] = routes! {
     GET "/containers/" {} "/stats", containers::stats::stats;
     GET "/containers/" {} "/changes", containers::archive::changes;
     GET "/containers/" {} "/export", containers::archive::export;
-    GET "/containers/" {} "/attach/ws", absent::attach_websocket;
+    GET "/containers/" {} "/attach/ws", containers::attach::websocket;
     HEAD "/containers/" {} "/archive", containers::archive::stat;
     GET "/containers/" {} "/archive", containers::archive::get;
     PUT "/containers/" {} "/archive" => finish, containers::archive::put;

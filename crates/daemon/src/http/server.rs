@@ -1,7 +1,7 @@
 //! What all connections share, and the loops that accept them.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use berth_engine::Engine;
@@ -9,6 +9,7 @@ use hyper::header::HeaderValue;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
 use super::connection;
 use super::stream::Socket;
@@ -20,7 +21,7 @@ const DRAIN: Duration = Duration::from_secs(1);
 /// What all connections share.
 pub(crate) struct Server {
     pub(crate) engine: Engine,
-    pub(crate) config: Settings,
+    pub(crate) config: RwLock<Arc<Settings>>,
     /// The `Server` header.
     pub(crate) header: HeaderValue,
     /// Becomes true when the daemon ends.
@@ -34,20 +35,38 @@ pub(crate) struct Settings {
     pub(crate) experimental: bool,
     pub(crate) registry_mirrors: Vec<String>,
     pub(crate) insecure_registries: Vec<String>,
+    pub(crate) http_proxy: String,
+    pub(crate) https_proxy: String,
+    pub(crate) no_proxy: String,
+}
+
+impl Server {
+    /// The settings as they are now.
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        // Nothing panics while the lock is held, so a poisoned one still holds whole settings.
+        self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes those of other settings that can change while the daemon runs.
+    pub(crate) fn reload(&self, settings: Settings) {
+        let Settings { registry_mirrors, insecure_registries, .. } = settings;
+        let mut config = self.config.write().unwrap_or_else(PoisonError::into_inner);
+        *config = Arc::new(Settings { registry_mirrors, insecure_registries, ..Settings::clone(&config) });
+    }
 }
 
 /// A socket that clients connect to.
-#[derive(Debug)]
 pub(crate) enum Listener {
     Unix(UnixListener),
-    Tcp(TcpListener),
+    /// With what is needed to speak TLS, where it is spoken.
+    Tcp(TcpListener, Option<TlsAcceptor>),
 }
 
 impl Listener {
     async fn accept(&self) -> io::Result<Socket> {
         match self {
             Self::Unix(listener) => listener.accept().await.map(|(socket, _)| Socket::Unix(socket)),
-            Self::Tcp(listener) => {
+            Self::Tcp(listener, _) => {
                 let (socket, _) = listener.accept().await?;
                 socket.set_nodelay(true)?;
                 Ok(Socket::Tcp(socket))
@@ -60,13 +79,17 @@ impl Listener {
 pub(crate) async fn serve(server: Arc<Server>, listener: Listener) {
     let mut shutdown = server.shutdown.clone();
     let mut connections = JoinSet::new();
+    let tls = match &listener {
+        Listener::Tcp(_, tls) => tls.clone(),
+        Listener::Unix(_) => None,
+    };
     loop {
         tokio::select! {
             () = ended(&mut shutdown) => break,
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
             accepted = listener.accept() => match accepted {
                 Ok(socket) => {
-                    connections.spawn(connection::serve(server.clone(), socket));
+                    connections.spawn(connection::serve(server.clone(), socket, tls.clone()));
                 }
                 Err(error) => {
                     // Out of descriptors, or a client that went away at once: others may still come.

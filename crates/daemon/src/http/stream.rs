@@ -5,8 +5,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
+use tokio::io::WriteHalf;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::{TcpStream, UnixStream, tcp, unix};
+use tokio_rustls::server::TlsStream;
 
 /// A connection, and bytes that were read from it already.
 #[derive(Debug)]
@@ -20,6 +22,7 @@ pub(crate) struct Stream {
 pub(crate) enum Socket {
     Unix(UnixStream),
     Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Stream {
@@ -45,6 +48,10 @@ impl Stream {
                 let (reader, writer) = socket.into_split();
                 (ReadHalf::Tcp(reader), Writer::Tcp(writer))
             }
+            Socket::Tls(socket) => {
+                let (reader, writer) = tokio::io::split(*socket);
+                (ReadHalf::Tls(reader), Writer::Tls(writer))
+            }
         };
         (Reader { ahead: self.ahead, half }, writer)
     }
@@ -61,13 +68,15 @@ pub(crate) struct Reader {
 enum ReadHalf {
     Unix(unix::OwnedReadHalf),
     Tcp(tcp::OwnedReadHalf),
+    Tls(tokio::io::ReadHalf<TlsStream<TcpStream>>),
 }
 
-/// What goes to the peer. Dropping it ends that direction.
+/// What goes to the peer. Dropping it ends that direction. What was written is on its way after a flush.
 #[derive(Debug)]
 pub(crate) enum Writer {
     Unix(unix::OwnedWriteHalf),
     Tcp(tcp::OwnedWriteHalf),
+    Tls(WriteHalf<TlsStream<TcpStream>>),
 }
 
 impl Reader {
@@ -77,7 +86,7 @@ impl Reader {
     pub(crate) async fn is_abandoned(&self) -> bool {
         match &self.half {
             ReadHalf::Unix(half) => half.ready(Interest::WRITABLE).await.is_ok_and(Ready::is_write_closed),
-            ReadHalf::Tcp(_) => false,
+            ReadHalf::Tcp(_) | ReadHalf::Tls(_) => false,
         }
     }
 }
@@ -95,6 +104,7 @@ impl AsyncRead for Reader {
         match &mut self.half {
             ReadHalf::Unix(half) => Pin::new(half).poll_read(context, into),
             ReadHalf::Tcp(half) => Pin::new(half).poll_read(context, into),
+            ReadHalf::Tls(half) => Pin::new(half).poll_read(context, into),
         }
     }
 }
@@ -104,17 +114,22 @@ impl AsyncWrite for Writer {
         match self.get_mut() {
             Self::Unix(half) => Pin::new(half).poll_write(context, from),
             Self::Tcp(half) => Pin::new(half).poll_write(context, from),
+            Self::Tls(half) => Pin::new(half).poll_write(context, from),
         }
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Unix(_) | Self::Tcp(_) => Poll::Ready(Ok(())),
+            Self::Tls(half) => Pin::new(half).poll_flush(context),
+        }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Unix(half) => Pin::new(half).poll_shutdown(context),
             Self::Tcp(half) => Pin::new(half).poll_shutdown(context),
+            Self::Tls(half) => Pin::new(half).poll_shutdown(context),
         }
     }
 }
@@ -138,6 +153,7 @@ impl AsyncRead for Stream {
         match &mut self.socket {
             Socket::Unix(socket) => Pin::new(socket).poll_read(context, into),
             Socket::Tcp(socket) => Pin::new(socket).poll_read(context, into),
+            Socket::Tls(socket) => Pin::new(socket.as_mut()).poll_read(context, into),
         }
     }
 }
@@ -151,6 +167,7 @@ impl AsyncWrite for Stream {
         match &mut self.socket {
             Socket::Unix(socket) => Pin::new(socket).poll_write(context, from),
             Socket::Tcp(socket) => Pin::new(socket).poll_write(context, from),
+            Socket::Tls(socket) => Pin::new(socket.as_mut()).poll_write(context, from),
         }
     }
 
@@ -162,6 +179,7 @@ impl AsyncWrite for Stream {
         match &mut self.socket {
             Socket::Unix(socket) => Pin::new(socket).poll_write_vectored(context, from),
             Socket::Tcp(socket) => Pin::new(socket).poll_write_vectored(context, from),
+            Socket::Tls(socket) => Pin::new(socket.as_mut()).poll_write_vectored(context, from),
         }
     }
 
@@ -169,14 +187,18 @@ impl AsyncWrite for Stream {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.socket {
+            Socket::Unix(_) | Socket::Tcp(_) => Poll::Ready(Ok(())),
+            Socket::Tls(socket) => Pin::new(socket.as_mut()).poll_flush(context),
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.socket {
             Socket::Unix(socket) => Pin::new(socket).poll_shutdown(context),
             Socket::Tcp(socket) => Pin::new(socket).poll_shutdown(context),
+            Socket::Tls(socket) => Pin::new(socket.as_mut()).poll_shutdown(context),
         }
     }
 }

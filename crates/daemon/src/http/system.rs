@@ -36,12 +36,13 @@ pub(crate) async fn options(_: Arc<Server>, _: Call) -> Result<Answer, Error> {
 
 /// `GET /version`
 pub(crate) async fn version(server: Arc<Server>, _: Call) -> Result<Answer, Error> {
-    let version = server.config.version;
+    let settings = server.settings();
+    let version = settings.version;
     let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
     let details = [
         ("ApiVersion", Version::NEWEST.to_string()),
         ("Arch", go_architecture().to_owned()),
-        ("Experimental", server.config.experimental.to_string()),
+        ("Experimental", settings.experimental.to_string()),
         ("GitCommit", git_commit().to_owned()),
         ("KernelVersion", kernel.clone()),
         ("MinAPIVersion", Version::OLDEST.to_string()),
@@ -63,7 +64,7 @@ pub(crate) async fn version(server: Arc<Server>, _: Call) -> Result<Answer, Erro
         git_commit: git_commit().to_owned(),
         go_version: String::new(),
         kernel_version: kernel,
-        experimental: server.config.experimental,
+        experimental: settings.experimental,
         build_time: String::new(),
     })
 }
@@ -85,6 +86,7 @@ fn git_commit() -> &'static str {
 /// `GET /info`
 pub(crate) async fn info(server: Arc<Server>, call: Call) -> Result<Answer, Error> {
     let system = server.engine.info().await?;
+    let settings = server.settings();
     let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
     let limits = system.limits;
     let (driver, driver_status) = system.storage;
@@ -126,14 +128,17 @@ pub(crate) async fn info(server: Arc<Server>, call: Call) -> Result<Answer, Erro
         os_type: "linux".to_owned(),
         architecture: system.architecture,
         index_server_address: "https://index.docker.io/v1/".to_owned(),
-        registry_config: registries(&server.config),
+        registry_config: registries(&settings),
         ncpu: count(system.cpus),
         mem_total: i64::try_from(system.memory).unwrap_or(i64::MAX),
         docker_root_dir: system.data_root,
+        http_proxy: without_password(&settings.http_proxy),
+        https_proxy: without_password(&settings.https_proxy),
+        no_proxy: settings.no_proxy.clone(),
         name: system.host_name,
         labels: system.labels,
-        experimental_build: server.config.experimental,
-        server_version: server.config.version.to_owned(),
+        experimental_build: settings.experimental,
+        server_version: settings.version.to_owned(),
         runtimes: system.runtimes.into_iter().map(|(name, path)| (name, runtime(path))).collect(),
         default_runtime: system.default_runtime,
         live_restore_enabled: true,
@@ -145,6 +150,17 @@ pub(crate) async fn info(server: Arc<Server>, call: Call) -> Result<Answer, Erro
         ..Info::default()
     };
     Answer::json_for(&info, call.version, api::INFO_CHANGES)
+}
+
+/// The address of a proxy without the name and the password in it.
+fn without_password(proxy: &str) -> String {
+    match proxy.split_once("://") {
+        Some((scheme, rest)) if rest.split('/').next().unwrap_or_default().contains('@') => {
+            let address = rest.split_once('@').map_or(rest, |(_, address)| address);
+            format!("{scheme}://xxxxx:xxxxx@{address}")
+        }
+        _ => proxy.to_owned(),
+    }
 }
 
 fn runtime(path: String) -> api::Runtime {

@@ -127,7 +127,7 @@ fn check_modes(host: &HostConfig) -> Result<()> {
 pub(crate) const OWN_RUNTIMES: [&str; 4] = ["", "berth", "runc", "io.containerd.runc.v2"];
 
 fn check_runtime(runtime: &str, config: &EngineConfig) -> Result<()> {
-    if OWN_RUNTIMES.contains(&runtime) || config.runtimes.contains_key(runtime) {
+    if OWN_RUNTIMES.contains(&runtime) || config.live.get().runtimes.contains_key(runtime) {
         return Ok(());
     }
     Err(Error::invalid(format!("unknown or invalid runtime name: {runtime}")))
@@ -158,7 +158,7 @@ fn fill(host_config: &mut HostConfig, config: &EngineConfig, host: &Host) {
         "bridge".clone_into(&mut host_config.network_mode);
     }
     or(&mut host_config.restart_policy.name, "no");
-    or(&mut host_config.runtime, &config.default_runtime);
+    or(&mut host_config.runtime, &config.live.get().default_runtime);
     or(&mut host_config.ipc_mode, &config.default_ipc_mode);
     if host_config.shm_size == 0 {
         host_config.shm_size = i64::try_from(config.default_shm_size).unwrap_or(i64::MAX);

@@ -1,6 +1,6 @@
 //! What is asked of registries: the client does it, the engine tells of changes.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use berth_distribution::{Class, Client, Found, OnUpdate, Pull, Push, Pushed, Resolved, Update};
 use berth_oci::image::Document;
@@ -113,8 +113,14 @@ fn name_of(image: &str, tag: &str) -> Result<(Reference, bool)> {
 
 impl Inner {
     /// The client of registries.
-    pub(crate) fn registry_client(&self) -> &Client {
-        self.registry_client.get_or_init(|| Client::new(self.config.registries.clone()))
+    pub(crate) fn registry_client(&self) -> Arc<Client> {
+        let mut client = self.registry_client.lock().unwrap_or_else(PoisonError::into_inner);
+        client.get_or_insert_with(|| Arc::new(Client::new(self.config.live.get().registries.clone()))).clone()
+    }
+
+    /// Lets transfers that begin from now on use the settings as they are now. Those under way end as they began.
+    pub(crate) fn renew_registry_client(&self) {
+        *self.registry_client.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     pub(crate) fn image_pull(self: &Arc<Self>, pull: ImagePull) -> Result<Produced<TransferProgress>> {

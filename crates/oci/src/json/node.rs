@@ -90,7 +90,7 @@ impl Node {
     }
 
     /// What Go calls this value in its errors.
-    pub(super) fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> &'static str {
         match self {
             Self::Null => "null",
             Self::Bool(_) => "bool",

@@ -1,8 +1,9 @@
-//! `POST /containers/{id}/attach`
+//! `POST /containers/{id}/attach`, `GET /containers/{id}/attach/ws`
 
 use std::sync::Arc;
 
 use berth_engine::AttachOptions;
+use tokio::net::UnixStream;
 
 use super::super::answer::Answer;
 use super::super::attach::{self, End, Input};
@@ -10,9 +11,19 @@ use super::super::call::Call;
 use super::super::detach::DetachKeys;
 use super::super::error::Error;
 use super::super::server::Server;
+use super::super::stream::{Socket, Stream};
+use super::super::websocket::{self, Form};
 use super::logs::stream_type;
 
-pub(crate) async fn attach(server: Arc<Server>, call: Call) -> Result<Answer, Error> {
+/// What a client asks for, and of which container.
+struct Wanted {
+    id: String,
+    tty: bool,
+    options: AttachOptions,
+    input: Input,
+}
+
+fn wanted(server: &Server, call: &Call) -> Result<Wanted, Error> {
     let query = &call.query;
     let keys = query.text("detachKeys");
     let detach_keys = DetachKeys::parse(keys)
@@ -33,13 +44,39 @@ pub(crate) async fn attach(server: Arc<Server>, call: Call) -> Result<Answer, Er
         closes: config.stdin_once && !config.tty,
         detach_keys: (options.stdin && config.tty).then_some(detach_keys),
     };
-    let content_type = stream_type(&call, config.tty);
-    let id = container.record.id.clone();
+    Ok(Wanted { id: container.record.id.clone(), tty: config.tty, options, input })
+}
+
+/// `POST /containers/{id}/attach`
+pub(crate) async fn attach(server: Arc<Server>, call: Call) -> Result<Answer, Error> {
+    let Wanted { id, tty, options, input } = wanted(&server, &call)?;
+    let content_type = stream_type(&call, tty);
     // Attached before the answer goes out: what the container writes from now on reaches the client.
     let attached = server.engine.container_attach(&id, options).await?;
     Ok(Answer::hijack(content_type, move |client| async move {
         if attach::run(client, attached, input, std::future::ready(())).await == End::Detached {
             server.engine.container_detached(&id);
         }
+    }))
+}
+
+/// `GET /containers/{id}/attach/ws`
+pub(crate) async fn websocket(server: Arc<Server>, call: Call) -> Result<Answer, Error> {
+    let Wanted { id, options, input, .. } = wanted(&server, &call)?;
+    let headers = match websocket::accept(&call.headers) {
+        Ok(headers) => headers,
+        Err(refusal) => return Ok(refusal),
+    };
+    let attached = server.engine.container_attach(&id, options).await?;
+    let form = Form { text: call.version.is_before(28), multiplexed: !attached.tty };
+    Ok(Answer::websocket(headers, move |client| async move {
+        let Ok((ours, theirs)) = UnixStream::pair() else { return };
+        let container = async {
+            let client = Stream::new(Socket::Unix(ours));
+            if attach::run(client, attached, input, std::future::ready(())).await == End::Detached {
+                server.engine.container_detached(&id);
+            }
+        };
+        tokio::join!(container, websocket::translate(client, theirs, form));
     }))
 }
