@@ -470,6 +470,14 @@ pub struct UpdateResponse {
     pub warnings: Option<Vec<String>>,
 }
 
+/// The answer of `POST /commit`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct IdResponse {
+    /// The id of what was made.
+    pub id: String,
+}
+
 /// The answer of `POST /containers/prune`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]

@@ -410,6 +410,16 @@ fn change_list(usage: &mut Node, name: &str, changes: &[Change], before: u16) {
     }
 }
 
+/// The answer of `POST /build/prune`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct CachePruneResponse {
+    /// Ids.
+    pub caches_deleted: Option<Vec<String>>,
+    /// Bytes.
+    pub space_reclaimed: u64,
+}
+
 /// What things of one kind take on disk.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]

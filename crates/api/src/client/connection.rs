@@ -22,20 +22,25 @@ pub(crate) struct Connection(SendRequest<RequestBody>);
 impl Connection {
     /// Connects. Must run inside a tokio runtime: the connection's own task is spawned there.
     pub(crate) async fn open(host: &Host, tls: Option<&Tls>) -> Result<Self, Error> {
-        let transport = Transport::connect(host, tls).await.map_err(|source| match source.kind() {
-            std::io::ErrorKind::PermissionDenied => Error::Permission { host: host.to_string() },
-            // What the handshake found: another certificate, or somebody who speaks no TLS.
-            std::io::ErrorKind::InvalidData | std::io::ErrorKind::InvalidInput => {
-                Error::Tls { host: host.to_string(), source }
-            }
-            _ => Error::Connect { host: host.to_string(), source },
-        })?;
+        let transport = Self::transport(host, tls).await?;
         let (sender, connection) = http1::handshake(TokioIo::new(transport)).await?;
         tokio::spawn(async move {
             // An error here is also the error of the request that was under way, which reports it.
             let _ = connection.with_upgrades().await;
         });
         Ok(Self(sender))
+    }
+
+    /// Connects, and leaves it to the caller what is said.
+    pub(crate) async fn transport(host: &Host, tls: Option<&Tls>) -> Result<Transport, Error> {
+        Transport::connect(host, tls).await.map_err(|source| match source.kind() {
+            std::io::ErrorKind::PermissionDenied => Error::Permission { host: host.to_string() },
+            // What the handshake found: another certificate, or somebody who speaks no TLS.
+            std::io::ErrorKind::InvalidData | std::io::ErrorKind::InvalidInput => {
+                Error::Tls { host: host.to_string(), source }
+            }
+            _ => Error::Connect { host: host.to_string(), source },
+        })
     }
 
     /// Sends a request and waits for the headers of its answer.

@@ -8,18 +8,21 @@
 //!
 //! Invariant: nothing here prints, retries what an engine has refused, or knows the command line.
 
+mod archive;
 mod connection;
 mod containers;
 mod error;
 mod exec;
 mod host;
 mod images;
+mod process;
 mod query;
 mod stdcopy;
 mod stream;
 mod system;
 mod tls;
 mod transport;
+mod volumes;
 
 use std::sync::Mutex;
 
@@ -33,9 +36,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::AsyncRead;
 
+pub use archive::{CommitOptions, ExtractOptions};
 pub use containers::{AttachOptions, ListOptions, LogsOptions, RemoveOptions, WaitCondition};
 pub use error::Error;
-pub use host::{Host, HostError};
+pub use host::{Host, HostError, SshHost};
 pub use images::ImportOptions;
 pub use query::Query;
 pub use stdcopy::{Demultiplexer, FrameError, Output};
@@ -53,6 +57,8 @@ use transport::Transport;
 pub struct Client {
     host: Host,
     tls: Option<Tls>,
+    /// What every request says besides.
+    headers: Vec<(header::HeaderName, header::HeaderValue)>,
     state: Mutex<State>,
 }
 
@@ -69,13 +75,38 @@ impl Client {
     pub fn new(host: Host, version: Option<Version>) -> Self {
         let settled = version.is_some();
         let state = State { version: version.unwrap_or(Version::NEWEST), settled, idle: Vec::new() };
-        Self { host, tls: None, state: Mutex::new(state) }
+        Self { host, tls: None, headers: Vec::new(), state: Mutex::new(state) }
     }
 
     /// Speaks TLS to an engine that is reached over TCP.
     #[must_use]
     pub fn with_tls(self, tls: Tls) -> Self {
         Self { tls: Some(tls), ..self }
+    }
+
+    /// Says these in every request; a name that we say ourselves is said anew.
+    ///
+    /// # Errors
+    /// [`Error::Request`] for what cannot be a header.
+    pub fn with_headers<'a>(
+        mut self,
+        headers: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Self, Error> {
+        for (name, value) in headers {
+            let wrong = || Error::Request(format!("{name}: {value} is not a header"));
+            let name = header::HeaderName::try_from(name).map_err(|_| wrong())?;
+            self.headers.push((name, header::HeaderValue::try_from(value).map_err(|_| wrong())?));
+        }
+        Ok(self)
+    }
+
+    /// Opens a connection that carries whatever the caller likes.
+    ///
+    /// # Errors
+    /// As [`Client::connect`].
+    pub async fn dial(&self) -> Result<Hijacked, Error> {
+        let transport = Connection::transport(&self.host, self.tls.as_ref()).await?;
+        Ok(Hijacked::new(transport, Bytes::new(), String::new()))
     }
 
     /// Speaks this version or an older one: answers have the shape that its users expect.
@@ -201,6 +232,21 @@ impl Client {
         content_type: &'static str,
         source: impl AsyncRead + Send + Sync + Unpin + 'static,
     ) -> Result<Body, Error> {
+        self.send_archive(&Method::POST, path, query, content_type, source).await
+    }
+
+    /// The same with any method.
+    ///
+    /// # Errors
+    /// As [`Client::stream`].
+    pub async fn send_archive(
+        &self,
+        method: &Method,
+        path: &str,
+        query: &Query,
+        content_type: &'static str,
+        source: impl AsyncRead + Send + Sync + Unpin + 'static,
+    ) -> Result<Body, Error> {
         self.settle().await?;
         let frames = futures_util::stream::try_unfold(source, |mut source| async move {
             let mut piece = Vec::with_capacity(128 << 10);
@@ -208,12 +254,35 @@ impl Client {
             Ok::<_, std::io::Error>((size > 0).then(|| (Bytes::from(piece), source)))
         });
         let body = BodyExt::boxed(StreamBody::new(frames.map_ok(Frame::data)));
-        let mut request = self.request(&Method::POST, path, query, body)?;
+        let mut request = self.request(method, path, query, body)?;
         request.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
         let mut connection = self.connection().await?;
         let response = checked(connection.send(request).await?).await?;
         let kind = self::content_type(&response);
         Ok(Body::new(response.into_body(), connection, kind))
+    }
+
+    /// `HEAD`: the headers of the answer.
+    ///
+    /// # Errors
+    /// As [`Client::bytes`].
+    pub async fn head(&self, path: &str, query: &Query) -> Result<hyper::HeaderMap, Error> {
+        let (response, connection) = self.send(&Method::HEAD, path, query, None, false).await?;
+        let headers = response.headers().clone();
+        let _ = response.into_body().collect().await?;
+        self.keep(connection);
+        Ok(headers)
+    }
+
+    /// `GET`: the headers of the answer, and its body to be read by the caller.
+    ///
+    /// # Errors
+    /// As [`Client::stream`].
+    pub async fn download(&self, path: &str, query: &Query) -> Result<(hyper::HeaderMap, Body), Error> {
+        let (response, connection) = self.send(&Method::GET, path, query, None, false).await?;
+        let headers = response.headers().clone();
+        let content_type = content_type(&response);
+        Ok((headers, Body::new(response.into_body(), connection, content_type)))
     }
 
     /// `POST` that turns the connection into a stream of bytes both ways.
@@ -313,12 +382,16 @@ impl Client {
         // A name may begin with a slash, and an empty one leaves the path with one at its end.
         let path = path.trim_end_matches('/').replace("//", "/");
         let uri = format!("{}/v{}{path}{}", self.base(), self.version(), query.as_str());
-        bare(method, &uri, body)
+        let mut request = bare(method, &uri, body)?;
+        for (name, value) in &self.headers {
+            request.headers_mut().insert(name, value.clone());
+        }
+        Ok(request)
     }
 
     fn base(&self) -> &str {
         match &self.host {
-            Host::Unix(_) => "",
+            Host::Unix(_) | Host::Ssh(_) => "",
             Host::Tcp { base, .. } => base,
         }
     }

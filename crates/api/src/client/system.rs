@@ -6,7 +6,8 @@ use super::containers::filter_text;
 use super::{Client, Error, JsonStream, NOTHING, Query};
 use crate::event::Message;
 use crate::filters::Filters;
-use crate::system::{DiskUsage, Info, VersionResponse};
+use crate::network;
+use crate::system::{CachePruneResponse, DiskUsage, Info, VersionResponse};
 
 impl Client {
     /// The engine's version.
@@ -40,6 +41,18 @@ impl Client {
             .with_text("since", since)
             .with_text("until", until);
         Ok(JsonStream::new(self.stream(Method::GET, "/events", &query, NOTHING).await?))
+    }
+
+    /// Removes networks that nobody uses.
+    pub async fn networks_prune(&self, filters: &Filters) -> Result<network::PruneResponse, Error> {
+        let query = Query::new().with_text("filters", &filter_text(filters));
+        self.post("/networks/prune", &query, NOTHING).await
+    }
+
+    /// Removes what builds have kept.
+    pub async fn build_prune(&self, all: bool, filters: &Filters) -> Result<CachePruneResponse, Error> {
+        let query = Query::new().with_flag("all", all).with_text("filters", &filter_text(filters));
+        self.post("/build/prune", &query, NOTHING).await
     }
 
     /// What takes up space.

@@ -10,6 +10,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
 use super::host::Host;
+use super::process::Process;
 use super::tls::Tls;
 
 /// A connected socket.
@@ -18,6 +19,7 @@ pub(crate) enum Transport {
     Unix(UnixStream),
     Tcp(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+    Process(Box<Process>),
 }
 
 impl Transport {
@@ -25,6 +27,7 @@ impl Transport {
     pub(crate) async fn connect(host: &Host, tls: Option<&Tls>) -> io::Result<Self> {
         match host {
             Host::Unix(path) => Ok(Self::Unix(UnixStream::connect(path).await?)),
+            Host::Ssh(host) => Ok(Self::Process(Box::new(Process::ssh(host)?))),
             Host::Tcp { name, port, .. } => {
                 let stream = connect_tcp(name, *port).await?;
                 let Some(tls) = tls else { return Ok(Self::Tcp(stream)) };
@@ -76,6 +79,7 @@ impl AsyncRead for Transport {
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buf),
+            Self::Process(stream) => Pin::new(stream.as_mut()).poll_read(cx, buf),
         }
     }
 }
@@ -86,6 +90,7 @@ impl AsyncWrite for Transport {
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, buf),
+            Self::Process(stream) => Pin::new(stream.as_mut()).poll_write(cx, buf),
         }
     }
 
@@ -94,6 +99,7 @@ impl AsyncWrite for Transport {
             Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
             Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
+            Self::Process(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
         }
     }
 
@@ -102,6 +108,7 @@ impl AsyncWrite for Transport {
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
+            Self::Process(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
         }
     }
 
@@ -114,6 +121,7 @@ impl AsyncWrite for Transport {
             Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write_vectored(cx, bufs),
+            Self::Process(stream) => Pin::new(stream.as_mut()).poll_write_vectored(cx, bufs),
         }
     }
 
