@@ -2,8 +2,9 @@
 //! arguments, unknown commands.
 
 use crate::context::Context;
-use crate::flags::{self, Flag, Help, Parsed, Row};
+use crate::flags::{self, Flag, FlagError, Help, Parsed, Row};
 use crate::outcome::{Failure, Outcome};
+use crate::suggest;
 
 /// How many arguments a command takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +25,7 @@ pub(crate) enum Arity {
 pub(crate) struct Command<T: 'static> {
     /// The last word of the way to it.
     pub(crate) name: &'static str,
-    /// What follows the command in its usage line, less the program: `[OPTIONS] IMAGE [COMMAND] [ARG...]`.
+    /// What follows the command in its usage line: `[OPTIONS] IMAGE [COMMAND] [ARG...]`; a line for each way to call it.
     pub(crate) usage: &'static str,
     /// One line of help.
     pub(crate) about: &'static str,
@@ -54,6 +55,26 @@ pub(crate) trait Entry: Sync {
     fn about(&self) -> &'static str;
     fn call(&self, context: &Context, path: &str, words: &[String]) -> Outcome;
     fn help(&self, context: &Context, path: &str) -> String;
+    /// Whether it only says that it is not built yet.
+    fn is_later(&self) -> bool {
+        false
+    }
+    /// The commands below it.
+    fn commands(&self) -> &'static [&'static dyn Entry] {
+        &[]
+    }
+    /// The command below it of that name.
+    fn below(&self, _name: &str) -> Option<&'static dyn Entry> {
+        None
+    }
+    /// Its flags, for help and completion.
+    fn rows(&self) -> Vec<Row> {
+        Vec::new()
+    }
+    /// Whether flags may follow the first argument.
+    fn is_interspersed(&self) -> bool {
+        true
+    }
 }
 
 impl<T: Default> Entry for Command<T> {
@@ -68,13 +89,21 @@ impl<T: Default> Entry for Command<T> {
     fn call(&self, context: &Context, path: &str, words: &[String]) -> Outcome {
         let mut options = T::default();
         let parsed = flags::parse(self.flags, self.interspersed, words, &mut options)
-            .map_err(|error| usage_failure(&error.to_string(), path, self.usage))?;
+            .map_err(|error| usage_failure(&with_suggestion(&error, self.flags), path, self.usage))?;
         let Parsed { arguments, help } = parsed;
         if let Some(help) = help {
             return print_help(context, help, &self.help(context, path));
         }
         check_arity(self.arity, arguments.len(), path, self.usage, context)?;
         (self.run)(context, &Invocation { options, arguments })
+    }
+
+    fn rows(&self) -> Vec<Row> {
+        self.flags.iter().map(Row::from).collect()
+    }
+
+    fn is_interspersed(&self) -> bool {
+        self.interspersed
     }
 
     fn help(&self, context: &Context, path: &str) -> String {
@@ -129,8 +158,10 @@ impl Entry for Group {
             return Ok(());
         };
         let Some(command) = self.find(name) else {
+            let meant =
+                suggest::line(path, name, self.commands.iter().map(|command| command.name().to_owned()));
             return Err(Failure::new(format!(
-                "{program}: unknown command: {path} {name}\n\nUsage:  {path}\n\nRun '{path} --help' for more information",
+                "{program}: unknown command: {path} {name}\n{meant}\nUsage:  {path}\n\nRun '{path} --help' for more information",
                 program = context.program.name,
             )));
         };
@@ -139,6 +170,14 @@ impl Entry for Group {
             rest.insert(0, "--help".to_owned());
         }
         command.call(context, &format!("{path} {}", command.name()), &rest)
+    }
+
+    fn commands(&self) -> &'static [&'static dyn Entry] {
+        self.commands
+    }
+
+    fn below(&self, name: &str) -> Option<&'static dyn Entry> {
+        self.find(name)
     }
 
     fn help(&self, _context: &Context, path: &str) -> String {
@@ -159,10 +198,26 @@ impl Group {
 
 /// Names and one-liners in two columns, sorted.
 pub(crate) fn command_list(commands: impl Iterator<Item = &'static dyn Entry>) -> String {
+    two_columns(commands.map(|command| (command.name().to_owned(), command.about().to_owned())).collect())
+}
+
+/// The same for names and one-liners as they are.
+pub(crate) fn two_columns(mut rows: Vec<(String, String)>) -> String {
     const NAME: usize = 11;
-    let mut commands: Vec<_> = commands.collect();
-    commands.sort_by_key(|command| command.name());
-    commands.iter().map(|command| format!("  {:NAME$} {}\n", command.name(), command.about())).collect()
+    rows.sort();
+    // Only the first line of what is said at length.
+    let about = |text: &str| text.lines().next().unwrap_or_default().to_owned();
+    rows.iter().map(|(name, text)| format!("  {name:NAME$} {}\n", about(text))).collect()
+}
+
+/// The error, and the flag that was perhaps meant.
+pub(crate) fn with_suggestion<T>(error: &FlagError, flags: &[Flag<T>]) -> String {
+    let FlagError::Unknown(name) = error else { return error.to_string() };
+    let names = flags.iter().filter(|flag| !flag.hidden).map(|flag| flag.long.to_owned());
+    match suggest::nearest(name, names).as_slice() {
+        [] => error.to_string(),
+        [first, ..] => format!("{error}\n\nDid you mean --{first}?"),
+    }
 }
 
 /// Prints a help text that was asked for.
@@ -175,7 +230,9 @@ pub(crate) fn print_help(context: &Context, wanted: Help, text: &str) -> Outcome
 }
 
 fn usage_line(path: &str, usage: &str) -> String {
-    if usage.is_empty() { format!("Usage:  {path}") } else { format!("Usage:  {path} {usage}") }
+    let ways: Vec<String> =
+        usage.split('\n').map(|way| format!("{path} {way}").trim_end().to_owned()).collect();
+    format!("Usage:  {}", ways.join("\n\t"))
 }
 
 /// A command line that cannot be read.

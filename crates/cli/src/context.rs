@@ -2,11 +2,13 @@
 
 use std::cell::OnceCell;
 use std::future::Future;
+use std::path::PathBuf;
 
 use berth_api::Version;
-use berth_api::client::{Client, Host};
+use berth_api::client::{Client, Host, Tls, TlsOptions};
 
 use crate::autostart;
+use crate::config::{self, Config, Store};
 use crate::outcome::Failure;
 use crate::printer::Printer;
 
@@ -36,7 +38,8 @@ pub(crate) struct Globals {
     pub(crate) tls_ca: String,
     pub(crate) tls_certificate: String,
     pub(crate) tls_key: String,
-    pub(crate) tls_verify: bool,
+    /// `None`: not said.
+    pub(crate) tls_verify: Option<bool>,
     pub(crate) version: bool,
 }
 
@@ -45,7 +48,14 @@ pub(crate) struct Context {
     pub(crate) program: Program,
     pub(crate) globals: Globals,
     pub(crate) printer: Printer,
+    config: OnceCell<Config>,
     client: OnceCell<Client>,
+}
+
+/// An engine, and how it is spoken to.
+struct Target {
+    host: Host,
+    tls: Option<TlsOptions>,
 }
 
 /// The newest version of the API that we speak: that of the Docker command line whose output ours is compared with.
@@ -55,9 +65,16 @@ pub(crate) const API: Version = Version::new(50);
 /// Where the engine listens if nobody says otherwise.
 pub(crate) const DEFAULT_HOST: &str = "unix:///run/berth.sock";
 
+/// The context that flags and environment make.
+pub(crate) const DEFAULT_CONTEXT: &str = "default";
+
+fn unresolved(reason: &str) -> Failure {
+    Failure::new(format!("Failed to initialize: unable to resolve docker endpoint: {reason}"))
+}
+
 impl Context {
     pub(crate) fn new(program: Program, globals: Globals) -> Self {
-        Self { program, globals, printer: Printer, client: OnceCell::new() }
+        Self { program, globals, printer: Printer, config: OnceCell::new(), client: OnceCell::new() }
     }
 
     /// Runs asynchronous work on this thread. The runtime is made here, so that help and wrong flags do without one.
@@ -90,41 +107,134 @@ impl Context {
 
     /// A client that has not connected yet.
     pub(crate) fn new_client(&self) -> Result<Client, Failure> {
-        let host = self.host()?;
+        let target = self.target()?;
         let version = std::env::var("DOCKER_API_VERSION").ok().filter(|text| !text.is_empty());
         let version = version.and_then(|text| Version::parse(text.trim_start_matches('v')));
-        Ok(Client::new(host, version).up_to(API))
+        let mut client = Client::new(target.host, version).up_to(API);
+        if let Some(options) = &target.tls {
+            client = client.with_tls(Tls::load(options).map_err(|error| unresolved(&error.to_string()))?);
+        }
+        let custom = std::env::var("DOCKER_CUSTOM_HEADERS").unwrap_or_default();
+        let custom = custom.split(',').filter_map(|pair| pair.split_once('='));
+        let configured = &self.config().http_headers;
+        let configured = configured.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        client.with_headers(configured.chain(custom)).map_err(Failure::from)
+    }
+
+    /// What the user has configured. A file that cannot be read is said once and left alone.
+    pub(crate) fn config(&self) -> &Config {
+        self.config.get_or_init(|| {
+            Config::read(&self.config_path()).unwrap_or_else(|reason| {
+                self.printer.say(format!("WARNING: {reason}"));
+                Config::default()
+            })
+        })
+    }
+
+    /// Where `config.json` is.
+    pub(crate) fn config_path(&self) -> PathBuf {
+        config::directory(&self.globals.config).join("config.json")
+    }
+
+    /// The contexts.
+    pub(crate) fn contexts(&self) -> Store {
+        Store::new(&config::directory(&self.globals.config))
+    }
+
+    /// The context that is in force.
+    pub(crate) fn context_name(&self) -> String {
+        let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        if !self.globals.context.is_empty() {
+            return self.globals.context.clone();
+        }
+        if !self.globals.hosts.is_empty() || self.host_from_environment().is_some() {
+            return DEFAULT_CONTEXT.to_owned();
+        }
+        environment("DOCKER_CONTEXT")
+            .or_else(|| Some(self.config().current_context.clone()).filter(|name| !name.is_empty()))
+            .unwrap_or_else(|| DEFAULT_CONTEXT.to_owned())
     }
 
     /// The host that the user means.
     pub(crate) fn host(&self) -> Result<Host, Failure> {
-        let failed = |reason: String| {
-            Failure::new(format!("Failed to initialize: unable to resolve docker endpoint: {reason}"))
-        };
-        let globals = &self.globals;
-        if globals.tls
-            || globals.tls_verify
-            || std::env::var_os("DOCKER_TLS_VERIFY").is_some_and(|on| !on.is_empty())
-        {
-            return Err(failed("TLS is not built yet".to_owned()));
-        }
-        if !globals.context.is_empty() && globals.context != "default" {
-            if !globals.hosts.is_empty() {
-                return Err(Failure::new(
-                    "Failed to initialize: conflicting options: cannot specify both --host and --context",
-                ));
-            }
-            return Err(failed(format!("context {:?}: contexts are not built yet", globals.context)));
-        }
-        let host = match globals.hosts.as_slice() {
-            [] => self.host_from_environment().unwrap_or_else(|| DEFAULT_HOST.to_owned()),
-            [host] => host.clone(),
-            _ => return Err(failed("Specify only one -H".to_owned())),
-        };
-        Host::parse(&host).map_err(|error| failed(error.to_string()))
+        Ok(self.target()?.host)
     }
 
-    fn host_from_environment(&self) -> Option<String> {
+    /// The address of the default context, as it is written.
+    pub(crate) fn default_host(&self) -> Result<String, Failure> {
+        match self.globals.hosts.as_slice() {
+            [] => Ok(self.host_from_environment().unwrap_or_else(|| DEFAULT_HOST.to_owned())),
+            [host] => Ok(host.clone()),
+            _ => Err(unresolved("Specify only one -H")),
+        }
+    }
+
+    /// The engine that the user means, and how it is spoken to.
+    fn target(&self) -> Result<Target, Failure> {
+        if !self.globals.context.is_empty() && !self.globals.hosts.is_empty() {
+            return Err(Failure::new("conflicting options: cannot specify both --host and --context"));
+        }
+        let name = self.context_name();
+        let (text, tls) = if name == DEFAULT_CONTEXT {
+            (self.default_host()?, self.tls())
+        } else {
+            let entry = self.contexts().get(&name).map_err(|failure| unresolved(&failure.text))?;
+            let endpoint = entry.endpoint();
+            (endpoint.host.clone(), self.context_tls(&name, &endpoint))
+        };
+        let mut host = Host::parse(&text).map_err(|error| unresolved(&error.to_string()))?;
+        match &mut host {
+            // The port of TLS goes without saying.
+            Host::Tcp { port: port @ 2375, .. } if tls.is_some() && !text.contains(":2375") => *port = 2376,
+            _ => {}
+        }
+        Ok(Target { host, tls })
+    }
+
+    /// TLS as flags and environment ask for it.
+    fn tls(&self) -> Option<TlsOptions> {
+        let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let globals = &self.globals;
+        let verify = globals.tls_verify.unwrap_or_else(|| is_set("DOCKER_TLS_VERIFY"));
+        if !(verify || globals.tls || is_set("DOCKER_TLS")) {
+            return None;
+        }
+        let folder = match std::env::var_os("DOCKER_CERT_PATH").filter(|value| !value.is_empty()) {
+            Some(folder) => PathBuf::from(folder),
+            None => config::directory(&globals.config),
+        };
+        // What nobody has named is used where it is there.
+        let file = |flag: &str, name: &str| match flag {
+            "" => Some(folder.join(name)).filter(|path| path.exists()),
+            flag => Some(PathBuf::from(flag)),
+        };
+        let ca =
+            if globals.tls_ca.is_empty() { folder.join("ca.pem") } else { PathBuf::from(&globals.tls_ca) };
+        Some(TlsOptions {
+            ca: verify.then_some(ca),
+            certificate: file(&globals.tls_certificate, "cert.pem"),
+            key: file(&globals.tls_key, "key.pem"),
+            skip_verify: !verify,
+            server_name: None,
+        })
+    }
+
+    /// TLS as a context has it.
+    fn context_tls(&self, name: &str, endpoint: &config::Endpoint) -> Option<TlsOptions> {
+        let folder = self.contexts().tls_path(name).join("docker");
+        let [ca, certificate, key] =
+            config::TLS_FILES.map(|file| Some(folder.join(file)).filter(|path| path.exists()));
+        let is_used = endpoint.skip_tls_verify || ca.is_some() || certificate.is_some() || key.is_some();
+        is_used.then(|| TlsOptions {
+            ca,
+            certificate,
+            key,
+            skip_verify: endpoint.skip_tls_verify,
+            server_name: None,
+        })
+    }
+
+    pub(crate) fn host_from_environment(&self) -> Option<String> {
         ["BERTH_HOST", "DOCKER_HOST"]
             .iter()
             .find_map(|name| std::env::var(name).ok())
@@ -132,8 +242,15 @@ impl Context {
     }
 
     /// Whether nobody has chosen a host, so that starting an engine is ours to do.
-    fn is_default_host(&self) -> bool {
-        self.globals.hosts.is_empty() && self.host_from_environment().is_none()
+    pub(crate) fn is_default_host(&self) -> bool {
+        self.globals.hosts.is_empty()
+            && self.host_from_environment().is_none()
+            && self.context_name() == DEFAULT_CONTEXT
+    }
+
+    /// The keys that detach: as the command says, else as the user has configured.
+    pub(crate) fn detach_keys(&self, flag: &str) -> String {
+        if flag.is_empty() { self.config().detach_keys.clone() } else { flag.to_owned() }
     }
 
     /// Why there is no connection, in the words of the program that was called.
@@ -143,6 +260,15 @@ impl Context {
             return Failure::new(text);
         }
         Failure::new(text.replace("the Docker daemon", "the Berth engine").replace("the docker daemon", "it"))
+    }
+
+    /// What a list is printed by: the flag, ids alone where that is asked for, else what the user has configured.
+    pub(crate) fn format(&self, flag: &str, quiet: bool, configured: fn(&Config) -> &String) -> String {
+        match flag {
+            "" | "table" if quiet => "{{.ID}}".to_owned(),
+            "" => configured(self.config()).clone(),
+            flag => flag.to_owned(),
+        }
     }
 
     /// The width of the terminal, 80 if there is none.

@@ -11,13 +11,17 @@
 mod autostart;
 mod command;
 mod commands;
+mod config;
 mod container;
 mod context;
+mod copy;
 mod flags;
 mod format;
 mod outcome;
+mod plugins;
 mod printer;
 mod root;
+mod suggest;
 mod terminal;
 mod values;
 

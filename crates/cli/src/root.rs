@@ -1,10 +1,11 @@
 //! The top of the tree of commands.
 
-use crate::command::{Entry, command_list, print_help, usage_failure};
+use crate::command::{Entry, command_list, print_help, two_columns, usage_failure, with_suggestion};
 use crate::commands;
 use crate::context::{Context, Globals, Program};
 use crate::flags::{self, Flag, Help, Row};
 use crate::outcome::{Failure, Outcome};
+use crate::{plugins, suggest};
 
 static FLAGS: &[Flag<Globals>] = &[
     Flag::text("config", '\0', |o: &mut Globals| &mut o.config, "Directory of the client's own files")
@@ -38,14 +39,14 @@ static FLAGS: &[Flag<Globals>] = &[
         "Certificate that we show to the engine",
     ),
     Flag::text("tlskey", '\0', |o: &mut Globals| &mut o.tls_key, "Its key"),
-    Flag::bool(
-        "tlsverify",
-        '\0',
-        |o: &mut Globals| &mut o.tls_verify,
-        "Speak TLS and check the engine's certificate",
-    ),
+    Flag::value("tlsverify", '\0', "", tls_verify, "Speak TLS and check the engine's certificate").switch(),
     Flag::bool("version", 'v', |o: &mut Globals| &mut o.version, "Print the version and quit"),
 ];
+
+fn tls_verify(globals: &mut Globals, value: &str) -> Result<(), String> {
+    globals.tls_verify = Some(flags::parse_bool(value)?);
+    Ok(())
+}
 
 const USAGE: &str = "[OPTIONS] COMMAND [ARG...]";
 
@@ -53,7 +54,7 @@ const USAGE: &str = "[OPTIONS] COMMAND [ARG...]";
 pub(crate) fn run(program: Program, words: &[String]) -> Outcome {
     let mut globals = Globals::default();
     let parsed = flags::parse(FLAGS, false, words, &mut globals)
-        .map_err(|error| usage_failure(&error.to_string(), program.name, USAGE))?;
+        .map_err(|error| usage_failure(&with_suggestion(&error, FLAGS), program.name, USAGE))?;
     let context = Context::new(program, globals);
     let Some((name, rest)) = parsed.arguments.split_first() else {
         return nothing_to_do(&context, parsed.help);
@@ -64,10 +65,21 @@ pub(crate) fn run(program: Program, words: &[String]) -> Outcome {
     if context.globals.version {
         return commands::version::print_short(&context);
     }
-    let Some(command) = find(name) else {
+    let expanded = alias(&context, name, rest);
+    let (name, rest) = match &expanded {
+        Some(words) => (&words[0], &words[1..]),
+        None => (name, rest),
+    };
+    let found = find(name);
+    if found.is_none_or(|command| command.is_later()) && plugins::find(&context, name).is_some() {
+        return plugins::run(&context, name, words);
+    }
+    let Some(command) = found else {
         let program = context.program.name;
+        let names = all().map(|command| command.name().to_owned()).chain(plugins::names(&context));
+        let meant = suggest::line(program, name, names);
         return Err(Failure::new(format!(
-            "{program}: unknown command: {program} {name}\n\nRun '{program} --help' for more information"
+            "{program}: unknown command: {program} {name}\n{meant}\nRun '{program} --help' for more information"
         )));
     };
     let mut rest = rest.to_vec();
@@ -94,17 +106,40 @@ fn nothing_to_do(context: &Context, wanted: Option<Help>) -> Outcome {
     }
 }
 
-fn find(name: &str) -> Option<&'static dyn Entry> {
-    let entries =
-        commands::COMMON.iter().chain(commands::MANAGEMENT).chain(commands::OTHER).chain(commands::HIDDEN);
-    entries.copied().find(|command| command.name() == name)
+/// The words that the user has put in place of a command of his own.
+fn alias(context: &Context, name: &str, rest: &[String]) -> Option<Vec<String>> {
+    if find(name).is_some_and(|command| !command.is_later()) {
+        return None;
+    }
+    let words = context.config().aliases.get(name)?;
+    let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
+    (!words.is_empty()).then(|| [words.as_slice(), rest].concat())
+}
+
+/// The flags before the command, for completion.
+pub(crate) fn rows() -> Vec<Row> {
+    FLAGS.iter().map(Row::from).collect()
+}
+
+/// Every command that is there.
+pub(crate) fn all() -> impl Iterator<Item = &'static dyn Entry> {
+    commands::COMMON.iter().chain(commands::MANAGEMENT).chain(commands::OTHER).copied()
+}
+
+/// The command of that name, hidden ones too.
+pub(crate) fn find(name: &str) -> Option<&'static dyn Entry> {
+    all().chain(commands::HIDDEN.iter().copied()).find(|command| command.name() == name)
 }
 
 fn help_topic(context: &Context, topic: &[String]) -> Outcome {
     let Some((name, rest)) = topic.split_first() else {
         return print_help(context, Help::Long, &help(context));
     };
-    let Some(command) = find(name) else {
+    let found = find(name);
+    if found.is_none_or(|command| command.is_later()) && plugins::find(context, name).is_some() {
+        return plugins::run(context, name, &[topic, &["--help".to_owned()]].concat());
+    }
+    let Some(command) = found else {
         return Err(Failure::new(format!("unknown help topic: {}", topic.join(" "))));
     };
     let mut words = rest.to_vec();
@@ -123,7 +158,10 @@ fn help(context: &Context) -> String {
     for command in commands::COMMON {
         text.push_str(&format!("  {:11} {}\n", command.name(), command.about()));
     }
-    text.push_str(&format!("\nManagement Commands:\n{}", command_list(commands::MANAGEMENT.iter().copied())));
+    let management =
+        commands::MANAGEMENT.iter().map(|command| (command.name().to_owned(), command.about().to_owned()));
+    let plugins = plugins::described(context).into_iter().map(|(name, about)| (format!("{name}*"), about));
+    text.push_str(&format!("\nManagement Commands:\n{}", two_columns(management.chain(plugins).collect())));
     text.push_str(&format!("\nCommands:\n{}", command_list(commands::OTHER.iter().copied())));
     let rows: Vec<Row> = FLAGS.iter().map(Row::from).collect();
     let width = context.columns().saturating_sub(1);

@@ -64,7 +64,7 @@ async fn attach(context: &Context, options: &Options, name: &str) -> Outcome {
         stdout: true,
         stderr: true,
         logs: false,
-        detach_keys: options.detach_keys.clone(),
+        detach_keys: context.detach_keys(&options.detach_keys),
     };
     let id = &container.id;
     let (hijacked, end) = tokio::join!(
@@ -72,7 +72,7 @@ async fn attach(context: &Context, options: &Options, name: &str) -> Outcome {
         client.container_wait(id, WaitCondition::NotRunning)
     );
     let (hijacked, mut end) = (hijacked?, end?);
-    let detach_keys = keys::parse(&options.detach_keys).unwrap_or_default();
+    let detach_keys = keys::parse(&context.detach_keys(&options.detach_keys)).unwrap_or_default();
     let streams = Streams { hijacked, tty, stdin, output: true, detach_keys };
     let follow = async {
         match streams.run().await? {

@@ -1,12 +1,13 @@
 //! `container prune`
 
+use berth_api::client::Client;
 use berth_api::filters::Filters;
 
+use super::prune::{Report, with_configured};
 use crate::command::{Arity, Command, Invocation};
 use crate::context::Context;
 use crate::flags::Flag;
-use crate::format::units::human_size;
-use crate::outcome::Outcome;
+use crate::outcome::{Failure, Outcome};
 
 #[derive(Debug, Default)]
 pub(crate) struct Options {
@@ -38,23 +39,22 @@ const WARNING: &str = "WARNING! This will remove all stopped containers.\nAre yo
 
 fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
     let options = &invocation.options;
+    let filters = with_configured(context, &options.filters);
     if !options.force && !super::image_prune::confirm(context, WARNING)? {
         return Ok(());
     }
     context.block_on(async {
-        let client = context.client().await?;
-        let report = client.containers_prune(&options.filters).await?;
-        let removed = report.containers_deleted.unwrap_or_default();
-        if !removed.is_empty() {
-            context.printer.line("Deleted Containers:")?;
-            for id in &removed {
-                context.printer.line(id)?;
-            }
-            context.printer.line("")?;
-        }
-        context
-            .printer
-            .line(format!("Total reclaimed space: {}", human_size(report.space_reclaimed as f64)))?;
-        Ok(())
+        let report = prune(context.client().await?, &filters).await?;
+        report.print(context)
     })
+}
+
+/// Removes and tells.
+pub(super) async fn prune(client: &Client, filters: &Filters) -> Result<Report, Failure> {
+    let removed = client.containers_prune(filters).await?;
+    Ok(Report::new(
+        "Deleted Containers:",
+        removed.containers_deleted.unwrap_or_default(),
+        removed.space_reclaimed,
+    ))
 }

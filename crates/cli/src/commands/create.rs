@@ -22,7 +22,8 @@ fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
     let refused = |text: String| with_help(context, "create", &text);
     container::check_system(options)?;
     let pull = Pull::parse(&options.pull).map_err(refused)?;
-    let request = container::plan(options, &invocation.arguments).map_err(refused)?;
+    let mut request = container::plan(options, &invocation.arguments).map_err(refused)?;
+    container::surround(context, options, &mut request)?;
     context.block_on(async {
         let client = context.client().await?;
         let created = container::create::create(context, client, options, pull, &request).await?;

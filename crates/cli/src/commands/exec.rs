@@ -88,7 +88,7 @@ fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
         attach_stdin: options.interactive && !options.detach,
         attach_stdout: !options.detach,
         attach_stderr: !options.detach,
-        detach_keys: options.detach_keys.clone(),
+        detach_keys: context.detach_keys(&options.detach_keys),
         env: (!env.is_empty()).then_some(env),
         working_dir: options.workdir.clone(),
         cmd: Some(invocation.arguments[1..].to_vec()),
@@ -107,7 +107,7 @@ async fn execute(context: &Context, options: &Options, container: &str, request:
         return client.exec_start(&id, &start).await.map_err(Failure::from);
     }
     let hijacked = client.exec_attach(&id, &start).await?;
-    let detach_keys = keys::parse(&options.detach_keys).unwrap_or_default();
+    let detach_keys = keys::parse(&context.detach_keys(&options.detach_keys)).unwrap_or_default();
     let streams =
         Streams { hijacked, tty: options.tty, stdin: options.interactive, output: true, detach_keys };
     let resize = options.tty.then_some(Resized::Exec(&id));

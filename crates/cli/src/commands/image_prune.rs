@@ -2,12 +2,13 @@
 
 use std::io::BufRead;
 
+use berth_api::client::Client;
 use berth_api::filters::Filters;
 
+use super::prune::{Report, with_configured};
 use crate::command::{Arity, Command, Invocation};
 use crate::context::Context;
 use crate::flags::Flag;
-use crate::format::units::human_size;
 use crate::outcome::{Failure, Outcome};
 
 #[derive(Debug, Default)]
@@ -54,28 +55,26 @@ fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
             return Ok(());
         }
     }
-    let mut filters = options.filters.clone();
-    filters.insert("dangling".to_owned(), vec![(!options.all).to_string()]);
+    let filters = with_configured(context, &options.filters);
     context.block_on(async {
-        let client = context.client().await?;
-        let report = client.images_prune(&filters).await?;
-        let removed = report.images_deleted.unwrap_or_default();
-        if !removed.is_empty() {
-            context.printer.line("Deleted Images:")?;
-            for item in &removed {
-                if item.untagged.is_empty() {
-                    context.printer.line(format!("deleted: {}", item.deleted))?;
-                } else {
-                    context.printer.line(format!("untagged: {}", item.untagged))?;
-                }
-            }
-            context.printer.line("")?;
-        }
-        context
-            .printer
-            .line(format!("Total reclaimed space: {}", human_size(report.space_reclaimed as f64)))?;
-        Ok(())
+        let report = prune(context.client().await?, options.all, &filters).await?;
+        report.print(context)
     })
+}
+
+/// Removes and tells.
+pub(super) async fn prune(client: &Client, all: bool, filters: &Filters) -> Result<Report, Failure> {
+    let mut filters = filters.clone();
+    filters.insert("dangling".to_owned(), vec![(!all).to_string()]);
+    let removed = client.images_prune(&filters).await?;
+    let items = removed.images_deleted.unwrap_or_default().into_iter().map(|item| {
+        if item.untagged.is_empty() {
+            format!("deleted: {}", item.deleted)
+        } else {
+            format!("untagged: {}", item.untagged)
+        }
+    });
+    Ok(Report::new("Deleted Images:", items.collect(), removed.space_reclaimed))
 }
 
 /// Asks; everything but `y` means no.

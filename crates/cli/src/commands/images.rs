@@ -54,7 +54,7 @@ pub(crate) static COMMAND: Command<Options> = BASE;
 
 pub(crate) static LS: Command<Options> = Command { name: "ls", ..BASE };
 
-const HEADERS: &[(&str, &str)] = &[
+pub(super) const HEADERS: &[(&str, &str)] = &[
     ("ID", "IMAGE ID"),
     ("Repository", "REPOSITORY"),
     ("Tag", "TAG"),
@@ -74,8 +74,8 @@ fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
     let options = &invocation.options;
     let digest = if options.digests { "{{.Digest}}\t" } else { "" };
     let table = format!("{{{{.Repository}}}}\t{{{{.Tag}}}}\t{digest}{{{{.ID}}}}\t{AGE}");
-    let is_table = options.format.is_empty() || options.format == "table";
-    let format = Format::parse(if options.quiet && is_table { "{{.ID}}" } else { &options.format }, &table)?;
+    let text = context.format(&options.format, options.quiet, |config| &config.images_format);
+    let format = Format::parse(&text, &table)?;
     let mut filters = options.filters.clone();
     if let Some(name) = invocation.arguments.first() {
         filters.entry("reference".to_owned()).or_default().push(name.clone());
@@ -83,11 +83,17 @@ fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
     context.block_on(async {
         let client = context.client().await?;
         let images = client.images(options.all, &filters).await?;
-        let rows = images.iter().flat_map(|image| rows(image, options));
+        let rows = images.iter().flat_map(|image| rows(image, options, &text));
         let rows: Vec<Rc<dyn Row>> = rows.map(|row| Rc::new(row) as Rc<dyn Row>).collect();
         context.printer.data(format.render(HEADERS, &rows)?)?;
         Ok(())
     })
+}
+
+/// A row for each name of an image, its digest left out.
+pub(super) fn plain_rows(image: &Summary, cut: bool) -> impl Iterator<Item = Rc<dyn Row>> {
+    let rows = rows(image, &Options { no_trunc: !cut, ..Options::default() }, "");
+    rows.into_iter().map(|row| Rc::new(Name { digest: String::new(), ..row }) as Rc<dyn Row>)
 }
 
 /// One name of an image.
@@ -102,7 +108,7 @@ struct Name {
 }
 
 /// A row for each name of the image, or one for an image without.
-fn rows(image: &Summary, options: &Options) -> Vec<Name> {
+fn rows(image: &Summary, options: &Options, format: &str) -> Vec<Name> {
     let now = time::now();
     let row = |repository: &str, tag: &str, digest: &str| Name {
         image: image.clone(),
@@ -129,7 +135,7 @@ fn rows(image: &Summary, options: &Options) -> Vec<Name> {
         let digest = reference.digest().map(ToString::to_string).unwrap_or_default();
         digests.entry(reference.familiar_repository()).or_default().push(digest);
     }
-    let needs_digest = options.digests || options.format.contains(".Digest");
+    let needs_digest = options.digests || format.contains(".Digest");
     let mut all = Vec::new();
     for (repository, tags) in &tags {
         let own = digests.remove(repository).filter(|_| needs_digest).unwrap_or_default();
@@ -211,7 +217,7 @@ mod tests {
             ..Summary::default()
         };
         let names = |options: &Options| {
-            let rows = rows(&image, options);
+            let rows = rows(&image, options, "");
             rows.iter()
                 .map(|row| format!("{}:{} {}", row.repository, row.tag, row.digest.len()))
                 .collect::<Vec<_>>()
@@ -224,7 +230,7 @@ mod tests {
             names(&Options { digests: true, ..Options::default() }),
             ["busybox:latest 71", "busybox:1 71", "localhost:5000/a/b:2 6", "other:<none> 71"]
         );
-        let dangling = rows(&Summary::default(), &Options::default());
+        let dangling = rows(&Summary::default(), &Options::default(), "");
         assert_eq!(dangling[0].repository, "<none>");
     }
 }

@@ -67,6 +67,17 @@ pub(crate) static IMAGE: Command<Options> = Command {
     run: |context, invocation| inspect(context, invocation, &[Kind::Image], Missed::Engine),
 };
 
+pub(crate) static VOLUME: Command<Options> = Command {
+    name: "inspect",
+    usage: "[OPTIONS] VOLUME [VOLUME...]",
+    about: "Show everything about volumes",
+    aliases: &[],
+    arity: Arity::AtLeast(1),
+    flags: &[FORMAT],
+    interspersed: true,
+    run: |context, invocation| inspect(context, invocation, &[Kind::Other("volumes")], Missed::Engine),
+};
+
 fn kind(options: &mut Options, value: &str) -> Result<(), String> {
     options.kind = Some(value.to_owned());
     Ok(())
@@ -99,7 +110,10 @@ fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
         Some("network") => (&[Kind::Other("networks")], Missed::Engine),
         Some("volume") => (&[Kind::Other("volumes")], Missed::Engine),
         Some(swarm @ ("config" | "node" | "plugin" | "secret" | "service" | "task")) => {
-            return Err(Failure::new(format!("objects of type {} are not built yet", quote(swarm))));
+            return Err(Failure::new(format!(
+                "this engine is in no cluster and has no plugins: there are no objects of type {}",
+                quote(swarm)
+            )));
         }
         Some("") => {
             return Err(Failure::new(
@@ -167,7 +181,7 @@ fn is_absent(error: &Error) -> bool {
 }
 
 /// What is printed at the end.
-enum Output {
+pub(super) enum Output {
     /// A JSON list, indented or not.
     Json {
         all: Vec<String>,
@@ -180,7 +194,11 @@ enum Output {
 }
 
 impl Output {
-    fn new(format: &str) -> Result<Self, Failure> {
+    /// What `--format` asks for.
+    ///
+    /// # Errors
+    /// A template that does not parse.
+    pub(super) fn new(format: &str) -> Result<Self, Failure> {
         match format {
             "" => Ok(Self::Json { all: Vec::new(), indented: true }),
             "json" => Ok(Self::Json { all: Vec::new(), indented: false }),
@@ -195,12 +213,20 @@ impl Output {
     }
 
     fn add(&mut self, kind: Kind, answer: &str) -> Result<(), String> {
+        self.add_shaped(shape(kind), answer)
+    }
+
+    /// Adds a thing as its JSON is, with the struct that templates see.
+    ///
+    /// # Errors
+    /// A template that does not fit.
+    pub(super) fn add_shaped(&mut self, shape: Option<&'static Shape>, answer: &str) -> Result<(), String> {
         match self {
             Self::Json { all, .. } => all.push(json::compact(answer)),
             Self::Template { template, text } => {
                 let raw: Value = serde_json::from_str(answer).map_err(|error| error.to_string())?;
                 let mut rendered = String::new();
-                let typed = shape(kind).map(|shape| shape.fill(&raw));
+                let typed = shape.map(|shape| shape.fill(&raw));
                 let done =
                     typed.is_some_and(|typed| template.run(&typed, Missing::Print, &mut rendered).is_ok());
                 if !done {
@@ -216,7 +242,8 @@ impl Output {
         Ok(())
     }
 
-    fn finish(self) -> String {
+    /// All of it.
+    pub(super) fn finish(self) -> String {
         match self {
             Self::Json { all, .. } if all.is_empty() => "[]\n".to_owned(),
             Self::Json { all, indented } => {
@@ -233,6 +260,7 @@ fn shape(kind: Kind) -> Option<&'static Shape> {
     match kind {
         Kind::Container => Some(&schema::CONTAINER),
         Kind::Image => Some(&schema::IMAGE),
+        Kind::Other("volumes") => Some(&schema::VOLUME),
         Kind::Other(_) => None,
     }
 }

@@ -23,6 +23,10 @@ impl Entry for Later {
     fn help(&self, _context: &Context, path: &str) -> String {
         format!("'{path}' is not built yet\n")
     }
+
+    fn is_later(&self) -> bool {
+        true
+    }
 }
 
 /// At the top.
@@ -31,13 +35,8 @@ pub(crate) static ALL: &[&dyn Entry] = &[
     &Later("builder"),
     &Later("buildx"),
     &Later("checkpoint"),
-    &Later("commit"),
     &Later("compose"),
     &Later("config"),
-    &Later("context"),
-    &Later("cp"),
-    &Later("diff"),
-    &Later("export"),
     &Later("login"),
     &Later("logout"),
     &Later("manifest"),
@@ -51,16 +50,10 @@ pub(crate) static ALL: &[&dyn Entry] = &[
     &Later("stack"),
     &Later("swarm"),
     &Later("trust"),
-    &Later("update"),
-    &Later("volume"),
 ];
-
-/// Under `container`.
-pub(crate) static CONTAINER: &[&dyn Entry] =
-    &[&Later("commit"), &Later("cp"), &Later("diff"), &Later("export"), &Later("update")];
 
 /// Under `image`.
 pub(crate) static IMAGE: &[&dyn Entry] = &[&Later("build"), &Later("push")];
 
-/// Under `system`.
-pub(crate) static SYSTEM: &[&dyn Entry] = &[&Later("df"), &Later("prune"), &Later("dial-stdio")];
+/// Under `volume`.
+pub(crate) static VOLUME: &[&dyn Entry] = &[&Later("create"), &Later("update")];

@@ -27,7 +27,16 @@ pub(crate) static COMMAND: Command<Options> = Command {
     arity: Arity::None,
     flags: &[
         Flag::text("input", 'i', |o: &mut Options| &mut o.input, "Archive to read, instead of STDIN"),
-        Flag::list("platform", '\0', |o: &mut Options| &mut o.platforms, "Take in only this platform"),
+        Flag::value(
+            "platform",
+            '\0',
+            "string",
+            |o: &mut Options, v| {
+                o.platforms.push(v.to_owned());
+                Ok(())
+            },
+            "Take in only this platform",
+        ),
         Flag::bool("quiet", 'q', |o: &mut Options| &mut o.quiet, "Do not show progress"),
     ],
     interspersed: true,

@@ -3,10 +3,15 @@
 //! WHEN ADDING A COMMAND: a file here, its entry in the groups below.
 
 mod attach;
+mod commit;
 mod container_prune;
+mod context;
+mod cp;
 mod create;
+mod diff;
 mod events;
 mod exec;
+mod export;
 mod history;
 mod image_prune;
 mod images;
@@ -20,6 +25,7 @@ mod logs;
 mod many;
 mod pause;
 mod port;
+mod prune;
 mod ps;
 pub(crate) mod pull;
 mod rename;
@@ -31,10 +37,12 @@ mod save;
 mod start;
 mod stats;
 mod stop;
+mod system;
 mod tag;
 mod top;
-mod unpause;
+mod update;
 pub(crate) mod version;
+mod volume;
 mod wait;
 
 use crate::command::{Entry, Group};
@@ -51,13 +59,17 @@ pub(crate) static COMMON: &[&dyn Entry] = &[
 ];
 
 /// Groups by noun.
-pub(crate) static MANAGEMENT: &[&dyn Entry] = &[&CONTAINER, &IMAGE, &SYSTEM];
+pub(crate) static MANAGEMENT: &[&dyn Entry] = &[&CONTAINER, &context::GROUP, &IMAGE, &SYSTEM, &VOLUME];
 
 /// The other verbs.
 pub(crate) static OTHER: &[&dyn Entry] = &[
     &attach::COMMAND,
+    &commit::COMMAND,
+    &cp::COMMAND,
     &create::COMMAND,
+    &diff::COMMAND,
     &events::COMMAND,
+    &export::COMMAND,
     &history::COMMAND,
     &import::COMMAND,
     &inspect::COMMAND,
@@ -76,7 +88,8 @@ pub(crate) static OTHER: &[&dyn Entry] = &[
     &stop::COMMAND,
     &tag::COMMAND,
     &top::COMMAND,
-    &unpause::COMMAND,
+    &pause::UNPAUSE,
+    &update::COMMAND,
     &wait::COMMAND,
 ];
 
@@ -88,8 +101,12 @@ static CONTAINER: Group = Group {
     about: "Manage containers",
     commands: &[
         &attach::COMMAND,
+        &commit::COMMAND,
+        &cp::COMMAND,
         &create::COMMAND,
+        &diff::COMMAND,
         &exec::COMMAND,
+        &export::COMMAND,
         &inspect::CONTAINER,
         &kill::COMMAND,
         &logs::COMMAND,
@@ -105,11 +122,12 @@ static CONTAINER: Group = Group {
         &stats::COMMAND,
         &stop::COMMAND,
         &top::COMMAND,
-        &unpause::COMMAND,
+        &pause::UNPAUSE,
+        &update::COMMAND,
         &wait::COMMAND,
     ],
     aliases: &[("ps", "ls"), ("list", "ls"), ("remove", "rm")],
-    later: later::CONTAINER,
+    later: &[],
 };
 
 static IMAGE: Group = Group {
@@ -134,7 +152,16 @@ static IMAGE: Group = Group {
 static SYSTEM: Group = Group {
     name: "system",
     about: "Look at the engine",
-    commands: &[&events::COMMAND, &info::COMMAND],
+    commands: &[&system::DF, &events::COMMAND, &info::COMMAND, &system::PRUNE],
     aliases: &[],
-    later: later::SYSTEM,
+    // For programs, not for people: it is not in the list of commands.
+    later: &[&system::DIAL],
+};
+
+static VOLUME: Group = Group {
+    name: "volume",
+    about: "Manage volumes",
+    commands: &[&inspect::VOLUME, &volume::LS, &volume::PRUNE, &volume::RM],
+    aliases: &[("list", "ls"), ("remove", "rm")],
+    later: later::VOLUME,
 };

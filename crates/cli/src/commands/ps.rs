@@ -78,7 +78,7 @@ pub(super) fn add_filter(filters: &mut Filters, value: &str) -> Result<(), Strin
     Ok(())
 }
 
-const HEADERS: &[(&str, &str)] = &[
+pub(super) const HEADERS: &[(&str, &str)] = &[
     ("ID", "CONTAINER ID"),
     ("Names", "NAMES"),
     ("Image", "IMAGE"),
@@ -102,8 +102,12 @@ fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
     let table = format!(
         "{{{{.ID}}}}\t{{{{.Image}}}}\t{{{{.Command}}}}\t{{{{.RunningFor}}}}\t{{{{.Status}}}}\t{{{{.Ports}}}}\t{{{{.Names}}}}{size}"
     );
-    let is_table = options.format.is_empty() || options.format == "table";
-    let format = Format::parse(if options.quiet && is_table { "{{.ID}}" } else { &options.format }, &table)?;
+    if options.quiet && !options.format.is_empty() {
+        context.printer.say("WARNING: Ignoring custom format, because both --format and --quiet are set.");
+    }
+    let flag = if options.quiet { "" } else { &options.format };
+    let text = context.format(flag, options.quiet, |config| &config.ps_format);
+    let format = Format::parse(&text, &table)?;
     let limit = match options.last {
         Some(last) if last != -1 => Some(last),
         _ if options.latest => Some(1),
@@ -112,7 +116,7 @@ fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
     let list = ListOptions {
         all: options.all,
         // A template that shows sizes asks for them.
-        size: options.size || options.format.contains(".Size"),
+        size: options.size || text.contains(".Size") || text.contains("{{json .}}"),
         limit,
         filters: options.filters.clone(),
     };
@@ -136,6 +140,11 @@ struct Listed {
     container: Summary,
     now: i64,
     cut: bool,
+}
+
+/// A container as a row.
+pub(super) fn row(container: Summary, cut: bool) -> Rc<dyn Row> {
+    Rc::new(Listed { container, now: time::now(), cut })
 }
 
 impl Listed {

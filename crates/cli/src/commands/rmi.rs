@@ -27,10 +27,14 @@ const BASE: Command<Options> = Command {
             "Also remove images that containers use or that have several names",
         ),
         Flag::bool("no-prune", '\0', |o: &mut Options| &mut o.no_prune, "Keep parents without a name"),
-        Flag::list(
+        Flag::value(
             "platform",
             '\0',
-            |o: &mut Options| &mut o.platforms,
+            "strings",
+            |o: &mut Options, v| {
+                o.platforms.push(v.to_owned());
+                Ok(())
+            },
             "Remove only this platform of the image",
         ),
     ],

@@ -36,6 +36,7 @@ fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
     container::check_system(options)?;
     let pull = Pull::parse(&options.pull).map_err(refused)?;
     let mut request = container::plan(options, &invocation.arguments).map_err(refused)?;
+    container::surround(context, options, &mut request)?;
     let config = &mut request.config;
     if options.detach {
         if !options.attach.is_empty() {
@@ -85,7 +86,7 @@ async fn live(
     if !shows_output {
         context.printer.line(id)?;
     }
-    let mut attached = attach(client, options, request, id).await?;
+    let mut attached = attach(context, client, options, request, id).await?;
     if let Err(error) = client.container_start(id).await {
         // The container is removed before we say that it did not start.
         if options.auto_remove
@@ -100,7 +101,7 @@ async fn live(
         tty: config.tty,
         stdin: config.attach_stdin,
         output: shows_output,
-        detach_keys: keys::parse(&options.detach_keys).unwrap_or_default(),
+        detach_keys: keys::parse(&context.detach_keys(&options.detach_keys)).unwrap_or_default(),
     });
     let follow = async {
         let end = match streams {
@@ -119,6 +120,7 @@ async fn live(
 
 /// Attaches and registers for the end, both at once.
 async fn attach(
+    context: &Context,
     client: &Client,
     options: &Options,
     request: &CreateRequest,
@@ -135,7 +137,7 @@ async fn attach(
             stdout: config.attach_stdout,
             stderr: config.attach_stderr,
             logs: false,
-            detach_keys: options.detach_keys.clone(),
+            detach_keys: context.detach_keys(&options.detach_keys),
         };
         client.container_attach(id, &attach).await.map(Some)
     };

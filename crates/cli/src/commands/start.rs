@@ -14,6 +14,7 @@ use crate::values::keys;
 #[derive(Debug, Default)]
 pub(crate) struct Options {
     attach: bool,
+    checkpoint: String,
     detach_keys: String,
     interactive: bool,
     no_sig_proxy: bool,
@@ -38,6 +39,18 @@ pub(crate) static COMMAND: Command<Options> = Command {
             .switch()
             .default("true")
             .hidden(),
+        Flag::text(
+            "checkpoint",
+            '\0',
+            |o: &mut Options| &mut o.checkpoint,
+            "Go on from a checkpoint (not built yet)",
+        ),
+        Flag::text(
+            "checkpoint-dir",
+            '\0',
+            |o: &mut Options| &mut o.checkpoint,
+            "Directory of the checkpoint (not built yet)",
+        ),
     ],
     interspersed: true,
     run,
@@ -51,13 +64,16 @@ fn sig_proxy(options: &mut Options, value: &str) -> Result<(), String> {
 fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
     let options = &invocation.options;
     let names = &invocation.arguments;
+    if !options.checkpoint.is_empty() {
+        return Err(Failure::new("checkpoints are not built yet"));
+    }
     context.block_on(async {
         let client = context.client().await?;
         if options.attach || options.interactive {
             if names.len() > 1 {
                 return Err(Failure::new("you cannot start and attach multiple containers at once"));
             }
-            return attached(client, options, &names[0]).await;
+            return attached(context, client, options, &names[0]).await;
         }
         plain(context, client, names).await
     })
@@ -81,7 +97,7 @@ async fn plain(context: &Context, client: &Client, names: &[String]) -> Outcome 
 }
 
 /// Starts one container and stays with it until it ends.
-async fn attached(client: &Client, options: &Options, name: &str) -> Outcome {
+async fn attached(context: &Context, client: &Client, options: &Options, name: &str) -> Outcome {
     let container = client.container_inspect(name).await?;
     let tty = container.config.tty;
     let stdin = options.interactive && container.config.open_stdin;
@@ -92,7 +108,7 @@ async fn attached(client: &Client, options: &Options, name: &str) -> Outcome {
         stdout: true,
         stderr: true,
         logs: false,
-        detach_keys: options.detach_keys.clone(),
+        detach_keys: context.detach_keys(&options.detach_keys),
     };
     let condition =
         if container.host_config.auto_remove { WaitCondition::Removed } else { WaitCondition::NextExit };
@@ -107,7 +123,7 @@ async fn attached(client: &Client, options: &Options, name: &str) -> Outcome {
         }
         return Err(Failure::new(error.to_string()));
     }
-    let detach_keys = keys::parse(&options.detach_keys).unwrap_or_default();
+    let detach_keys = keys::parse(&context.detach_keys(&options.detach_keys)).unwrap_or_default();
     let streams = Streams { hijacked, tty, stdin, output: true, detach_keys };
     let follow = async {
         match streams.run().await? {

@@ -62,7 +62,8 @@ const LOOK: Duration = Duration::from_secs(1);
 
 fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
     let options = &invocation.options;
-    let format = Format::parse(&options.format, TABLE)?;
+    let format =
+        Format::parse(&context.format(&options.format, false, |config| &config.stats_format), TABLE)?;
     context.block_on(async {
         let client = context.client().await?;
         let named = &invocation.arguments;

@@ -429,6 +429,12 @@ pub(crate) static FLAGS: &[Flag<Options>] = &[
         "Limit of the process",
     )
     .default("[]"),
+    Flag::bool(
+        "use-api-socket",
+        '\0',
+        |o: &mut Options| &mut o.api_socket,
+        "Put the socket of the engine into the container",
+    ),
     Flag::text("user", 'u', |o: &mut Options| &mut o.user, "User (name or number, with or without :group)"),
     Flag::text("userns", '\0', |o: &mut Options| &mut o.userns, "User namespace"),
     Flag::text("uts", '\0', |o: &mut Options| &mut o.uts, "UTS namespace"),

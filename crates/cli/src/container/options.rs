@@ -86,6 +86,8 @@ pub(crate) struct Options {
     pub(crate) annotations: Map<String>,
     pub(crate) sysctls: Map<String>,
     pub(crate) init: Option<bool>,
+    /// The socket of the engine goes into the container.
+    pub(crate) api_socket: bool,
 
     // Limits.
     pub(crate) memory: i64,

@@ -2,6 +2,11 @@
 
 /// Indents by four blanks, as Go's `json.Indent` does.
 pub(crate) fn indent(json: &str) -> String {
+    indent_by(json, "    ")
+}
+
+/// Indents by something else.
+pub(crate) fn indent_by(json: &str, blanks: &str) -> String {
     let mut output = String::with_capacity(json.len() * 2);
     let mut depth = 0_usize;
     let mut in_text = false;
@@ -20,7 +25,7 @@ pub(crate) fn indent(json: &str) -> String {
         }
         if opened && character != '}' && character != ']' {
             depth += 1;
-            new_line(&mut output, depth);
+            new_line(&mut output, blanks, depth);
         }
         match character {
             '{' | '[' => {
@@ -31,13 +36,13 @@ pub(crate) fn indent(json: &str) -> String {
             '}' | ']' => {
                 if !opened {
                     depth = depth.saturating_sub(1);
-                    new_line(&mut output, depth);
+                    new_line(&mut output, blanks, depth);
                 }
                 output.push(character);
             }
             ',' => {
                 output.push(character);
-                new_line(&mut output, depth);
+                new_line(&mut output, blanks, depth);
             }
             ':' => output.push_str(": "),
             '"' => {
@@ -51,9 +56,9 @@ pub(crate) fn indent(json: &str) -> String {
     output
 }
 
-fn new_line(output: &mut String, depth: usize) {
+fn new_line(output: &mut String, blanks: &str, depth: usize) {
     output.push('\n');
-    output.extend(std::iter::repeat_n("    ", depth));
+    output.extend(std::iter::repeat_n(blanks, depth));
 }
 
 /// The JSON without the blanks between its parts.

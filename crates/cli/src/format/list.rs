@@ -66,6 +66,22 @@ impl Format {
     }
 }
 
+impl Format {
+    /// One value that is no list.
+    ///
+    /// # Errors
+    /// Docker's text for a template that does not fit.
+    pub(crate) fn render_value(&self, value: &Value) -> Result<String, Failure> {
+        let (Self::Table(template) | Self::Plain(template)) = self;
+        let mut text = String::new();
+        template
+            .run(value, Missing::Fail, &mut text)
+            .map_err(|error| Failure::new(format!("failed to execute template: {error}")))?;
+        text.push('\n');
+        Ok(text)
+    }
+}
+
 /// The header of a table: each method answers with the title of its column.
 struct Header(Vec<(&'static str, &'static str)>);
 

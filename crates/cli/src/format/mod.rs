@@ -3,6 +3,7 @@
 pub(crate) mod functions;
 pub(crate) mod json;
 pub(crate) mod list;
+pub(crate) mod natural;
 pub(crate) mod schema;
 pub(crate) mod table;
 pub(crate) mod template;

@@ -407,6 +407,23 @@ pub(crate) static IMAGE: Shape = Shape {
     ],
 };
 
+/// What `volume inspect` answers.
+pub(crate) static VOLUME: Shape = Shape {
+    type_name: "volume.Volume",
+    fields: &[
+        ("ClusterVolume", "", Any),
+        ("CreatedAt", "", Text),
+        ("Driver", "", Text),
+        ("Labels", "", TEXT_MAP),
+        ("Mountpoint", "", Text),
+        ("Name", "", Text),
+        ("Options", "", TEXT_MAP),
+        ("Scope", "", Text),
+        ("Status", "", EMPTY_MAP),
+        ("UsageData", "", Any),
+    ],
+};
+
 static ROOT_FS: Shape =
     Shape { type_name: "image.RootFS", fields: &[("Type", "", Text), ("Layers", "", TEXTS)] };
 

@@ -1,0 +1,9 @@
+//! `system`: what the engine holds, and cleaning up.
+
+mod df;
+mod dial;
+mod prune;
+
+pub(crate) use df::COMMAND as DF;
+pub(crate) use dial::COMMAND as DIAL;
+pub(crate) use prune::COMMAND as PRUNE;
