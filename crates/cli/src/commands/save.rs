@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{IsTerminal, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use berth_api::client::Body;
@@ -126,7 +127,10 @@ async fn to_file(
     let failed = |error: std::io::Error| Failure::new(format!("{failed}: {}", io_text(&error)));
     let mut counter = Counter::new(context.printer, format!("{verb} to {}", path.display()));
     let write = async {
-        let mut file = File::create(&target).map_err(failed)?;
+        // Archives of images hold what only their owner should read.
+        let mut options = File::options();
+        let mut file =
+            options.write(true).create(true).truncate(true).mode(0o600).open(&target).map_err(failed)?;
         while let Some(chunk) = body.chunk().await? {
             file.write_all(&chunk).map_err(failed)?;
             counter.add(chunk.len());

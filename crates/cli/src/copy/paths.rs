@@ -128,7 +128,7 @@ pub(crate) fn destination(path: &str) -> Result<Info, String> {
 /// # Errors
 /// Docker's text.
 pub(crate) fn check_output(path: &str) -> Result<(), String> {
-    let parent = directory(path);
+    let parent = directory(&clean(path));
     if fs::metadata(&parent).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
         return Err(format!("invalid output path: directory \"{parent}\" does not exist"));
     }
