@@ -4,6 +4,7 @@
 //! [`LOCK`] is held from the decision until the engine answers, and whoever gets it next looks for the engine first.
 
 use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -32,6 +33,8 @@ pub(crate) async fn start(client: &Client) -> Result<(), String> {
     if client.connect().await.is_ok() {
         return Ok(());
     }
+    // What earlier engines said is not the reason why this one does not start.
+    let before = std::fs::metadata(LOG).map_or(0, |log| log.len());
     let mut engine = spawn().map_err(|error| format!("the engine could not be started: {error}"))?;
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -41,11 +44,14 @@ pub(crate) async fn start(client: &Client) -> Result<(), String> {
         if let Ok(Some(status)) = engine.try_wait() {
             return Err(format!(
                 "the engine was started and ended at once ({status}): see {LOG}{}",
-                last_words()
+                last_words(before)
             ));
         }
         if Instant::now() > deadline {
-            return Err(format!("the engine was started and does not answer: see {LOG}"));
+            return Err(format!(
+                "the engine was started and does not answer: see {LOG}{}",
+                last_words(before)
+            ));
         }
         tokio::time::sleep(INTERVAL).await;
     }
@@ -65,8 +71,19 @@ fn spawn() -> std::io::Result<Child> {
         .spawn()
 }
 
-/// The last line of the log, if there is one.
-fn last_words() -> String {
-    let log = std::fs::read_to_string(Path::new(LOG)).unwrap_or_default();
-    log.lines().last().map_or_else(String::new, |line| format!("\n{line}"))
+/// The last lines that the log has got since it was that long.
+fn last_words(before: u64) -> String {
+    /// More would scroll away what was asked for.
+    const LINES: usize = 10;
+    let mut text = Vec::new();
+    let read = File::open(Path::new(LOG)).and_then(|mut log| {
+        log.seek(SeekFrom::Start(before))?;
+        log.read_to_end(&mut text)
+    });
+    if read.is_err() {
+        return String::new();
+    }
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(LINES)..].iter().map(|line| format!("\n{line}")).collect()
 }

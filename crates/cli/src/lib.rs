@@ -11,6 +11,7 @@
 mod autostart;
 mod command;
 mod commands;
+mod completion;
 mod config;
 mod container;
 mod context;

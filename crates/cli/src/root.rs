@@ -5,7 +5,7 @@ use crate::commands;
 use crate::context::{Context, Globals, Program};
 use crate::flags::{self, Flag, Help, Row};
 use crate::outcome::{Failure, Outcome};
-use crate::{plugins, suggest};
+use crate::{completion, plugins, suggest};
 
 static FLAGS: &[Flag<Globals>] = &[
     Flag::text("config", '\0', |o: &mut Globals| &mut o.config, "Directory of the client's own files")
@@ -86,7 +86,29 @@ pub(crate) fn run(program: Program, words: &[String]) -> Outcome {
     if parsed.help.is_some() {
         rest.insert(0, "--help".to_owned());
     }
-    command.call(&context, &format!("{} {}", context.program.name, command.name()), &rest)
+    command
+        .call(&context, &format!("{} {}", context.program.name, command.name()), &rest)
+        .map_err(|failure| with_names(&context, failure))
+}
+
+/// The failure, and the thing that was perhaps meant where a name is nobody's. Under Docker's name the words stay
+/// Docker's.
+fn with_names(context: &Context, mut failure: Failure) -> Failure {
+    if context.program == Program::DOCKER {
+        return failure;
+    }
+    for (words, containers) in [("No such container: ", true), ("No such image: ", false)] {
+        let Some((_, after)) = failure.text.split_once(words) else { continue };
+        let name = after.split_whitespace().next().unwrap_or_default();
+        let name = name.strip_suffix(":latest").unwrap_or(name).to_owned();
+        if let [first, ..] =
+            suggest::nearest(&name, completion::known(context, containers).into_iter()).as_slice()
+        {
+            failure.text.push_str(&format!("\nDid you mean {first}?"));
+        }
+        break;
+    }
+    failure
 }
 
 /// No command: the version, or help; help that nobody asked for is talk.
@@ -128,6 +150,9 @@ pub(crate) fn all() -> impl Iterator<Item = &'static dyn Entry> {
 
 /// The command of that name, hidden ones too.
 pub(crate) fn find(name: &str) -> Option<&'static dyn Entry> {
+    if name == "__complete" {
+        return Some(&completion::COMPLETE);
+    }
     all().chain(commands::HIDDEN.iter().copied()).find(|command| command.name() == name)
 }
 

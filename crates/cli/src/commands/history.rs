@@ -76,11 +76,7 @@ fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
             ("Size", "SIZE"),
             ("Comment", "COMMENT"),
         ];
-        let text = format.render(&headers, &rows).map_err(|mut failure| {
-            failure.text = failure.text.replace("failed to execute template", "template parsing error");
-            failure
-        })?;
-        context.printer.data(text)?;
+        context.printer.data(format.render(&headers, &rows)?)?;
         Ok(())
     })
 }

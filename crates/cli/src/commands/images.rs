@@ -90,10 +90,12 @@ fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
     })
 }
 
-/// A row for each name of an image, its digest left out.
-pub(super) fn plain_rows(image: &Summary, cut: bool) -> impl Iterator<Item = Rc<dyn Row>> {
-    let rows = rows(image, &Options { no_trunc: !cut, ..Options::default() }, "");
-    rows.into_iter().map(|row| Rc::new(Name { digest: String::new(), ..row }) as Rc<dyn Row>)
+/// One row for an image, its digest left out: the first of its names stands for all.
+pub(super) fn plain_row(image: &Summary, cut: bool) -> Rc<dyn Row> {
+    let first = image.repo_tags.first().and_then(|name| Reference::parse(name).ok());
+    let names = first.map(|first| (first.familiar_repository(), first.tag().unwrap_or_default().to_owned()));
+    let (repository, tag) = names.unwrap_or_else(|| ("<none>".to_owned(), "<none>".to_owned()));
+    Rc::new(Name { image: image.clone(), repository, tag, digest: String::new(), now: time::now(), cut })
 }
 
 /// One name of an image.

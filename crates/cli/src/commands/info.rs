@@ -3,7 +3,7 @@
 use berth_api::system::Info;
 
 use crate::command::{Arity, Command, Invocation};
-use crate::context::Context;
+use crate::context::{API, Context};
 use crate::flags::Flag;
 use crate::format::template::{Missing, Template};
 use crate::format::units::bytes_size;
@@ -69,20 +69,40 @@ fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
 fn with_client(context: &Context, json: &str) -> String {
     let body = json.trim().strip_suffix('}').unwrap_or_default();
     format!(
-        r#"{body},"ClientInfo":{{"Debug":{},"Version":"{}","GitCommit":"","GoVersion":"","Os":"linux","Arch":"{}","BuildTime":"","Context":"default","Plugins":[],"Warnings":null}}}}"#,
+        r#"{body},"ClientInfo":{{"Debug":{},"Version":"{}","DefaultAPIVersion":"{API}","GitCommit":"","GoVersion":"","Os":"linux","Arch":"{}","BuildTime":"","Context":{},"Plugins":[{}],"Warnings":null}}}}"#,
         context.globals.debug,
         env!("CARGO_PKG_VERSION"),
-        std::env::consts::ARCH,
+        super::version::architecture(),
+        Value::text(context.context_name()).json(true),
+        plugins(context).join(","),
     )
+}
+
+/// The plug-ins of the command line, as JSON.
+fn plugins(context: &Context) -> Vec<String> {
+    let one = |(name, about): (String, String)| {
+        let [name, about] = [name, about].map(|text| Value::text(text).json(true));
+        format!(r#"{{"SchemaVersion":"0.1.0","ShortDescription":{about},"Name":{name}}}"#)
+    };
+    crate::plugins::described(context).into_iter().map(one).collect()
 }
 
 /// Text. Without an engine the client's own part is still shown.
 fn plain(context: &Context, answer: Result<Vec<u8>, Failure>) -> Outcome {
     context.printer.data(format!(
-        "Client:\n Version:    {}\n Context:    default\n Debug Mode: {}\n\nServer:\n",
+        "Client:\n Version:    {}\n Context:    {}\n Debug Mode: {}\n",
         env!("CARGO_PKG_VERSION"),
+        context.context_name(),
         context.globals.debug
     ))?;
+    let plugins = crate::plugins::described(context);
+    if !plugins.is_empty() {
+        context.printer.line(" Plugins:")?;
+        for (name, about) in plugins {
+            context.printer.line(format!("  {name}: {about}"))?;
+        }
+    }
+    context.printer.line("\nServer:")?;
     let bytes = match answer {
         Ok(bytes) => bytes,
         Err(failure) => {

@@ -226,6 +226,15 @@ impl Output {
             Self::Template { template, text } => {
                 let raw: Value = serde_json::from_str(answer).map_err(|error| error.to_string())?;
                 let mut rendered = String::new();
+                // Volumes are looked at as they are declared; there is no second look at what the engine sent.
+                if let Some(shape) = shape.filter(|shape| std::ptr::eq(*shape, &schema::VOLUME)) {
+                    template
+                        .run(&shape.fill(&raw), Missing::Print, &mut rendered)
+                        .map_err(|error| format!("template parsing error: {error}"))?;
+                    text.push_str(&rendered);
+                    text.push('\n');
+                    return Ok(());
+                }
                 let typed = shape.map(|shape| shape.fill(&raw));
                 let done =
                     typed.is_some_and(|typed| template.run(&typed, Missing::Print, &mut rendered).is_ok());

@@ -62,17 +62,30 @@ fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
         time::since(text, Timestamp::now())
             .map_err(|error| Failure::new(format!("invalid value for \"{flag}\": {error}")))
     };
+    let name = &invocation.arguments[0];
+    let times = moment(&options.since, "since")
+        .and_then(|since| moment(&options.until, "until").map(|until| (since, until)));
+    let (since, until) = match times {
+        Ok(times) => times,
+        Err(wrong) => {
+            // A container that is not there is the first thing to be told of.
+            return context.block_on(async {
+                context.client().await?.container_inspect(name).await?;
+                Err(wrong)
+            });
+        }
+    };
     let logs = LogsOptions {
         stdout: true,
         stderr: true,
         follow: options.follow,
         timestamps: options.timestamps,
         details: options.details,
-        since: moment(&options.since, "since")?,
-        until: moment(&options.until, "until")?,
+        since,
+        until,
         tail: if options.tail.is_empty() { "all".to_owned() } else { options.tail.clone() },
     };
-    context.block_on(show(context, &invocation.arguments[0], &logs))
+    context.block_on(show(context, name, &logs))
 }
 
 async fn show(context: &Context, name: &str, logs: &LogsOptions) -> Outcome {

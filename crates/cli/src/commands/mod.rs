@@ -59,7 +59,8 @@ pub(crate) static COMMON: &[&dyn Entry] = &[
 ];
 
 /// Groups by noun.
-pub(crate) static MANAGEMENT: &[&dyn Entry] = &[&CONTAINER, &context::GROUP, &IMAGE, &SYSTEM, &VOLUME];
+pub(crate) static MANAGEMENT: &[&dyn Entry] =
+    &[&crate::completion::GROUP, &CONTAINER, &context::GROUP, &IMAGE, &SYSTEM, &VOLUME];
 
 /// The other verbs.
 pub(crate) static OTHER: &[&dyn Entry] = &[

@@ -14,7 +14,7 @@ use crate::format::list::{Format, ellipsis, short_id};
 use crate::format::time;
 use crate::format::units::human_size_with;
 use crate::format::value::{Row, Value};
-use crate::outcome::Outcome;
+use crate::outcome::{Failure, Outcome};
 
 #[derive(Debug, Default)]
 pub(crate) struct Options {
@@ -107,7 +107,11 @@ fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
     }
     let flag = if options.quiet { "" } else { &options.format };
     let text = context.format(flag, options.quiet, |config| &config.ps_format);
-    let format = Format::parse(&text, &table)?;
+    let worded = |verb: &str, failure: Failure| Failure {
+        text: failure.text.replacen("template parsing error", &format!("failed to {verb} template"), 1),
+        ..failure
+    };
+    let format = Format::parse(&text, &table).map_err(|failure| worded("parse", failure))?;
     let limit = match options.last {
         Some(last) if last != -1 => Some(last),
         _ if options.latest => Some(1),
@@ -122,7 +126,7 @@ fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
     };
     // A template that does not fit is an error also where there is nothing to list.
     let sample: Rc<dyn Row> = Rc::new(Listed { container: Summary::default(), now: 0, cut: true });
-    format.render(HEADERS, &[sample])?;
+    format.render(HEADERS, &[sample]).map_err(|failure| worded("execute", failure))?;
     context.block_on(async {
         let client = context.client().await?;
         let containers = client.containers(&list).await?;

@@ -65,20 +65,20 @@ fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
         match template {
             Some(template) => {
                 let mut text = String::new();
-                let data = value(&api, server.map(|(server, _)| server));
+                let data = value(context, &api, server.map(|(server, _)| server));
                 template
                     .run(&data, Missing::Print, &mut text)
                     .map_err(|error| Failure::new(error.to_string()))?;
                 context.printer.line(text)?;
             }
-            None => context.printer.data(text(&api, server.map(|(server, _)| server).as_ref()))?,
+            None => context.printer.data(text(context, &api, server.map(|(server, _)| server).as_ref()))?,
         }
         failure.map_or(Ok(()), Err)
     })
 }
 
 /// Go's names of this machine's architecture.
-fn architecture() -> &'static str {
+pub(super) fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
@@ -86,12 +86,13 @@ fn architecture() -> &'static str {
     }
 }
 
-fn text(api: &str, server: Option<&VersionResponse>) -> String {
+fn text(context: &Context, api: &str, server: Option<&VersionResponse>) -> String {
     let newest = API.to_string();
     let api = if api == newest { api.to_owned() } else { format!("{api} (downgraded from {newest})") };
     let mut text = format!(
-        "Client:\n Version:           {VERSION}\n API version:       {api}\n OS/Arch:           linux/{}\n Context:           default\n",
-        architecture()
+        "Client:\n Version:           {VERSION}\n API version:       {api}\n OS/Arch:           linux/{}\n Context:           {}\n",
+        architecture(),
+        context.context_name()
     );
     let Some(server) = server else { return text };
     text.push_str("\nServer:");
@@ -136,7 +137,7 @@ fn structure(type_name: &'static str, fields: Vec<Field>) -> Value {
 }
 
 /// Both versions as Docker's structs.
-fn value(api: &str, server: Option<VersionResponse>) -> Value {
+fn value(context: &Context, api: &str, server: Option<VersionResponse>) -> Value {
     let client = structure(
         "system.clientVersion",
         vec![
@@ -148,7 +149,7 @@ fn value(api: &str, server: Option<VersionResponse>) -> Value {
             field("Os", "Os", Value::text("linux")),
             field("Arch", "Arch", Value::text(architecture())),
             field("BuildTime", "BuildTime", Value::text("")),
-            field("Context", "Context", Value::text("default")),
+            field("Context", "Context", Value::text(context.context_name())),
         ],
     );
     let server = server.map_or(Value::Nil, server_value);

@@ -22,7 +22,7 @@ impl Format {
     /// Docker's text for a template that does not parse.
     pub(crate) fn parse(text: &str, table: &str) -> Result<Self, Failure> {
         let template = |text: &str| {
-            Template::parse(text).map_err(|error| Failure::new(format!("failed to parse template: {error}")))
+            Template::parse(text).map_err(|error| Failure::new(format!("template parsing error: {error}")))
         };
         let unescape = |text: &str| text.trim_matches(' ').replace("\\t", "\t").replace("\\n", "\n");
         match text {
@@ -44,7 +44,7 @@ impl Format {
         headers: &[(&'static str, &'static str)],
         rows: &[Rc<dyn Row>],
     ) -> Result<String, Failure> {
-        let failed = |error| Failure::new(format!("failed to execute template: {error}"));
+        let failed = |error| Failure::new(format!("template parsing error: {error}"));
         let mut text = String::new();
         let template = match self {
             Self::Table(template) => {
@@ -76,7 +76,7 @@ impl Format {
         let mut text = String::new();
         template
             .run(value, Missing::Fail, &mut text)
-            .map_err(|error| Failure::new(format!("failed to execute template: {error}")))?;
+            .map_err(|error| Failure::new(format!("template parsing error: {error}")))?;
         text.push('\n');
         Ok(text)
     }
@@ -163,9 +163,9 @@ mod tests {
         check("{{json .ID}}", "\"a\"\n\"<b>\"\n");
         check(
             "{{.Foo}}",
-            "failed to execute template: template: :1:2: executing \"\" at <.Foo>: can't evaluate field Foo in type *formatter.Thing",
+            "template parsing error: template: :1:2: executing \"\" at <.Foo>: can't evaluate field Foo in type *formatter.Thing",
         );
-        check("{{.ID", "failed to parse template: template: :1: unclosed action");
+        check("{{.ID", "template parsing error: template: :1: unclosed action");
     }
 
     #[test]

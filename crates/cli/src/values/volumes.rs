@@ -41,10 +41,16 @@ fn has_source(spec: &str) -> Result<bool, String> {
         _ => {}
     }
     let wrong = |reason: &str| Err(format!("invalid spec: {spec}: {reason}"));
-    let mut sections: Vec<&str> = spec.split(':').collect();
     // One letter and a colon are taken for a drive of Windows, with what follows as its path.
-    if sections.len() > 1 && sections[0].len() == 1 && sections[0].as_bytes()[0].is_ascii_alphabetic() {
-        sections.remove(0);
+    let mut sections: Vec<String> = Vec::new();
+    for section in spec.split(':') {
+        match sections.last_mut() {
+            Some(last) if last.len() == 1 && last.as_bytes()[0].is_ascii_alphabetic() => {
+                last.push(':');
+                last.push_str(section);
+            }
+            _ => sections.push(section.to_owned()),
+        }
     }
     for (index, section) in sections.iter().enumerate() {
         if section.is_empty() {
@@ -117,6 +123,8 @@ mod tests {
         check("/host:/data", "/host:/data");
         check("/host:/data:ro,z", "/host:/data:ro,z");
         check("name:/data", "name:/data");
+        // The engine says what is wrong with this one.
+        check("/a:/b:c:d", "/a:/b:c:d");
         check("./x/../y:/data", "/home/me/y:/data");
         check(".:/data", "/home/me:/data");
         check("../x:/data:ro", "/home/x:/data:ro");

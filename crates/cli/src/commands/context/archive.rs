@@ -67,9 +67,9 @@ fn pack(entry: &Entry, tls: &BTreeMap<String, Vec<u8>>) -> std::io::Result<Vec<u
     let mut builder = Builder::new(Vec::new());
     let meta = berth_oci::json::to_vec(&entry.meta)?;
     builder.append_data(&mut header(EntryType::Regular, 0o644, meta.len()), "meta.json", meta.as_slice())?;
-    builder.append_data(&mut header(EntryType::Directory, 0o700, 0), "tls/", std::io::empty())?;
+    builder.append_data(&mut header(EntryType::Directory, 0o700, 0), "tls", std::io::empty())?;
     if !tls.is_empty() {
-        builder.append_data(&mut header(EntryType::Directory, 0o700, 0), "tls/docker/", std::io::empty())?;
+        builder.append_data(&mut header(EntryType::Directory, 0o700, 0), "tls/docker", std::io::empty())?;
     }
     for (name, bytes) in tls {
         let mut header = header(EntryType::Regular, 0o600, bytes.len());

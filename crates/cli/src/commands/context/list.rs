@@ -126,8 +126,7 @@ fn list(context: &Context, invocation: &Invocation<Options>) -> Outcome {
     rows.sort_by(|a, b| natural::compare(&a.name, &b.name));
     let rows: Vec<Rc<dyn Row>> = rows.into_iter().map(|row| Rc::new(row) as Rc<dyn Row>).collect();
     context.printer.data(format.render(HEADERS, &rows)?)?;
-    let is_table = matches!(options.format.as_str(), "" | "table") && !options.quiet;
-    if is_table && current == DEFAULT_CONTEXT && context.globals.hosts.is_empty() {
+    if current == DEFAULT_CONTEXT && context.globals.hosts.is_empty() {
         overruled(context, "a context");
     }
     Ok(())
@@ -170,6 +169,6 @@ fn json(context: &Context, name: &str) -> Result<String, Failure> {
     entry
         .meta
         .set("Storage", Node::Object(vec![("MetadataPath".to_owned(), meta), ("TLSPath".to_owned(), tls)]));
-    let json = berth_oci::json::to_vec(&entry.meta).map_err(|error| Failure::new(error.to_string()))?;
+    let json = berth_oci::json::to_vec_html(&entry.meta).map_err(|error| Failure::new(error.to_string()))?;
     Ok(String::from_utf8_lossy(&json).into_owned())
 }

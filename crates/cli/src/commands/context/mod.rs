@@ -88,7 +88,7 @@ fn endpoint(context: &Context, pairs: &Pairs) -> Result<Endpoint, Failure> {
         let is_pem = bytes.windows(11).any(|window| window == b"-----BEGIN ");
         if !is_pem {
             return Err(failed(format!(
-                "invalid docker endpoint options: failed to retrieve context tls info: {path} has nothing in PEM form in it"
+                "invalid docker endpoint options: failed to retrieve context tls info: {path} seems invalid"
             )));
         }
         endpoint.tls.insert(file.to_owned(), bytes);

@@ -110,7 +110,12 @@ struct Total {
 
 impl Row for Total {
     fn type_name(&self) -> &'static str {
-        "*formatter.diskUsageContext"
+        match self.kind {
+            "Images" => "*formatter.diskUsageImagesContext",
+            "Containers" => "*formatter.diskUsageContainersContext",
+            "Local Volumes" => "*formatter.diskUsageVolumesContext",
+            _ => "*formatter.diskUsageBuilderContext",
+        }
     }
 
     fn get(&self, name: &str) -> Option<Value> {
@@ -253,7 +258,7 @@ fn rows(usage: &Usage, cut: bool) -> [Vec<Rc<dyn Row>>; 4] {
     let volumes = usage.volumes.iter().map(|volume| Rc::new(volumes::Listed(volume.clone())) as Rc<dyn Row>);
     let cache = usage.build_cache.iter().map(|record| Rc::new(record.clone()) as Rc<dyn Row>);
     [
-        usage.images.iter().flat_map(|image| images::plain_rows(image, cut)).collect(),
+        usage.images.iter().map(|image| images::plain_row(image, cut)).collect(),
         containers.collect(),
         volumes.collect(),
         cache.collect(),

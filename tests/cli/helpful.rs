@@ -1,0 +1,132 @@
+//! Help that only we give: the nearest names, completion with live names, plug-ins, other machines.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use berth_tests::{Client, Engine, berth_bin, run};
+
+#[test]
+fn mistyped_words_are_answered_with_the_nearest() {
+    let engine = Engine::with_images(&["busybox"]);
+    engine.berth("create --name webserver busybox true").ok();
+    let check = |line: &str, code: i32, expect: &str| {
+        let outcome = engine.berth(line);
+        assert!(outcome.fails(code).contains(expect), "{line}: {outcome:?}");
+    };
+    check("rnu busybox", 1, "Did you mean 'berth run'?");
+    check("container prnue", 1, "Did you mean 'berth container prune'?");
+    check("ps --no-trnc", 125, "Did you mean --no-trunc?");
+    check("logs websrever", 1, "Did you mean webserver?");
+    check("history busybx", 1, "Did you mean busybox?");
+    // Nothing is near.
+    assert!(!engine.berth("logs zzzzzz").fails(1).contains("Did you mean"));
+    // Under Docker's name the words are Docker's.
+    let docker = engine.dir.join("docker");
+    std::os::unix::fs::symlink(berth_bin(), &docker).unwrap();
+    let mut command = engine.command(Client::Berth, &["logs", "websrever"]);
+    let environment: Vec<_> =
+        command.get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned()))).collect();
+    command = Command::new(docker);
+    let outcome = run(command.args(["logs", "websrever"]).envs(environment));
+    assert_eq!(outcome.fails(1), "Error response from daemon: No such container: websrever");
+}
+
+#[test]
+fn completion_knows_what_there_is() {
+    let engine = Engine::with_images(&["busybox"]);
+    engine.berth("run -d --name webserver busybox sleep 600").ok();
+    engine.berth("create --name waiting busybox true").ok();
+    let complete = |line: &str| {
+        let words: Vec<&str> = std::iter::once("__complete").chain(line.split(' ')).collect();
+        let text = engine.run(Client::Berth, &words).ok().to_owned();
+        let names: Vec<String> =
+            text.lines().map(|line| line.split('\t').next().unwrap_or_default().to_owned()).collect();
+        names.join(" ")
+    };
+    assert_eq!(complete("stop "), "webserver :4");
+    assert_eq!(complete("start w"), "waiting :4");
+    assert_eq!(complete("rm w"), "waiting webserver :4");
+    assert_eq!(complete("rm waiting w"), "webserver :4");
+    assert_eq!(complete("run --rm busy"), "busybox busybox:latest :4");
+    assert_eq!(complete("load -i "), ":0");
+
+    // The same through the script, in a real bash.
+    let bin = engine.dir.join("bin");
+    fs::create_dir(&bin).unwrap();
+    std::os::unix::fs::symlink(berth_bin(), bin.join("berth")).unwrap();
+    let script = "source <(berth completion bash)
+        ask() { COMP_LINE=$1 COMP_POINT=${#1} COMPREPLY=(); _berth 2>/dev/null; echo \"${COMPREPLY[*]}\"; }
+        ask 'berth rest'; ask 'berth logs w'; ask 'berth run busybox:'; ask 'berth run --pull=a'";
+    let command = engine.command(Client::Berth, &[] as &[&str]);
+    let environment: Vec<_> =
+        command.get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned()))).collect();
+    let mut bash = Command::new("bash");
+    bash.args(["-c", script]).envs(environment);
+    let path = std::env::var("PATH").unwrap_or_default();
+    let outcome = run(bash.env("PATH", format!("{}:{path}", bin.display())));
+    assert_eq!(outcome.ok(), "restart\nwaiting webserver\nlatest\nalways");
+}
+
+#[test]
+fn plugins_and_aliases_take_the_command_line() {
+    let engine = Engine::start();
+    let plugins = engine.dir.join("config/cli-plugins");
+    fs::create_dir_all(&plugins).unwrap();
+    let program = plugins.join("docker-hello");
+    fs::write(
+        &program,
+        "#!/bin/sh\nif [ \"$1\" = docker-cli-plugin-metadata ]; then\n\
+         echo '{\"SchemaVersion\":\"0.1.0\",\"Vendor\":\"us\",\"ShortDescription\":\"Says hello\"}'; exit; fi\n\
+         echo \"$@\"; echo \"$DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND\"; exit 5\n",
+    )
+    .unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let outcome = engine.berth("hello --there -x");
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (5, "hello --there -x\nberth\n"), "{outcome:?}");
+    assert!(engine.berth("--help").ok().contains("  hello*      Says hello\n"));
+    fs::write(engine.dir.join("config/config.json"), r#"{"aliases":{"lsa":"ps --all --quiet"}}"#).unwrap();
+    assert_eq!(engine.berth("lsa").ok(), "");
+    assert!(engine.berth("lsa --frobnicate").fails(125).starts_with("unknown flag: --frobnicate"));
+}
+
+/// `ssh` is a program that runs the rest of its words here, as the real one would run them there.
+#[test]
+fn engines_on_other_machines_are_reached_by_ssh() {
+    let engine = Engine::with_images(&["busybox"]);
+    let bin = engine.dir.join("bin");
+    fs::create_dir(&bin).unwrap();
+    std::os::unix::fs::symlink(berth_bin(), bin.join("docker")).unwrap();
+    let seen = engine.dir.join("seen");
+    let script = format!(
+        "#!/bin/sh\necho \"$@\" >> {}\nwhile [ \"$1\" != -- ]; do shift; done\nshift 2\nunset DOCKER_HOST\nexec \"$@\"\n",
+        seen.display()
+    );
+    fs::write(bin.join("ssh"), script).unwrap();
+    fs::set_permissions(bin.join("ssh"), fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default());
+    let host = format!("ssh://me@there:2222{}", engine.socket().display());
+    for client in berth_tests::CLIENTS {
+        let far = |line: &str| {
+            let mut command = engine.command(client, &line.split(' ').collect::<Vec<_>>());
+            run(command.env("DOCKER_HOST", &host).env("PATH", &path))
+        };
+        assert_eq!(far("run --rm busybox echo far away").ok(), "far away");
+        assert_eq!(far("images --format {{.Repository}}").ok(), "busybox");
+    }
+    let words = fs::read_to_string(&seen).unwrap();
+    let socket = engine.socket().display().to_string();
+    let expect = format!(
+        "-o ConnectTimeout=30 -T -l me -p 2222 -- there docker --host unix://{socket} system dial-stdio"
+    );
+    assert!(words.lines().any(|line| line == expect), "{words}");
+
+    // What ssh could not do is said, with the command that could not do it.
+    fs::write(bin.join("ssh"), "#!/bin/sh\necho no route >&2\nexit 255\n").unwrap();
+    let mut command = engine.command(Client::Berth, &["ps"]);
+    let outcome = run(command.env("DOCKER_HOST", "ssh://there").env("PATH", &path));
+    assert!(
+        outcome.fails(1).contains("command [ssh -o ConnectTimeout=30 -T -- there docker system dial-stdio]")
+    );
+    assert!(outcome.stderr.contains("no route"), "{outcome:?}");
+}
