@@ -6,6 +6,7 @@
 
 mod memory;
 mod oci;
+mod ship;
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -61,16 +62,19 @@ impl Peer {
 }
 
 /// Builds, enters the lab and prints the tables.
-pub(crate) fn run() -> Outcome {
+pub(crate) fn run(name: &str) -> Outcome {
     setup::need_root()?;
     setup::packages(&[])?;
     let binary = setup::binary("release")?;
     let lab_script = setup::root().join("tools/peer-lab.sh");
     setup::call(Command::new(&lab_script).arg("up"))?;
+    if name == "ship" {
+        setup::call(Command::new(&lab_script).arg("registry"))?;
+    }
     let lab = PathBuf::from(std::env::var_os("LAB").unwrap_or_else(|| "/srv/peer-lab".into()));
     install(&binary, &lab.join("usr/local/bin/berth"))?;
     install(&std::env::current_exe()?, &lab.join("usr/local/bin/xtask"))?;
-    setup::call(Command::new(&lab_script).args(["in", "/usr/local/bin/xtask", "bench-inside", "run"]))
+    setup::call(Command::new(&lab_script).args(["in", "/usr/local/bin/xtask", "bench-inside", name]))
 }
 
 /// Copies by rename: the old file may be running.
@@ -82,18 +86,24 @@ fn install(from: &std::path::Path, to: &std::path::Path) -> Outcome {
 
 /// The part that runs in the lab.
 pub(crate) fn inside(name: &str) -> Outcome {
-    if name != "run" {
-        return Err(format!("bench: no benchmark named {name}").into());
-    }
     let mut daemon = start_engine()?;
-    let result = std::panic::catch_unwind(tables);
+    let pid = daemon.id();
+    let result = std::panic::catch_unwind(|| match name {
+        "run" => {
+            tables();
+            Ok(())
+        }
+        "ship" => ship::tables(pid).map_err(|error| error.to_string()),
+        _ => Err(format!("no benchmark named {name}")),
+    });
     for peer in &PEERS {
         remove_all(peer);
     }
     setup::call(Command::new("kill").arg(daemon.id().to_string()))?;
     daemon.wait()?;
     let _ = std::fs::remove_dir_all(HOME);
-    result.map_err(|_| "a measurement failed".into())
+    result.map_err(|_| "a measurement failed")??;
+    Ok(())
 }
 
 fn start_engine() -> Result<std::process::Child, Box<dyn std::error::Error>> {

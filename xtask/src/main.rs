@@ -19,6 +19,7 @@ const USAGE: &str = "\
 cargo xtask test [--cgroup2|--power] [FILTER…]   everything: units and black-box tests, as root, with their packages and images; or
                                          what needs cgroup v2, or a power cut, in a virtual machine
 cargo xtask bench run                    the start path against Docker, Podman and crun, in the peer lab
+cargo xtask bench ship                   pull, push, save and load against Docker, Podman and skopeo, in the peer lab
 cargo xtask conformance engine [--record|--recorded] [--socket PATH] [CASE…]   the corpus against the real Docker and ours
 cargo xtask tidy                         the house rules that no compiler knows";
 
@@ -27,7 +28,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
         ["test", filters @ ..] => test::run(filters),
-        ["bench", "run"] => bench::run(),
+        ["bench", name @ ("run" | "ship")] => bench::run(name),
         ["bench-inside", name] => bench::inside(name),
         ["conformance", "engine", words @ ..] => conformance::run(words),
         ["tidy"] => tidy::run(),
