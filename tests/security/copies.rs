@@ -7,11 +7,11 @@ use berth_tests::{Client, Engine, run};
 
 /// A container that swaps a directory with links to places on the host as fast as it can.
 fn swapping(engine: &Engine) {
-    let script = "mkdir -p /work/real/deep; echo inside > /work/real/deep/secret; cd /work; ln -s /outside link; \
+    let script = "mkdir -p /inside/real/deep; echo inside > /inside/real/deep/secret; cd /inside; ln -s /outside link; \
                   ln -s /../../../../../../outside up; cp -r real spot; touch ready; \
                   while true; do mv spot away; ln -s /outside spot; rm spot; mv away spot; done";
     engine.run(Client::Docker, &["run", "-d", "--name", "box", "busybox", "sh", "-c", script]).ok();
-    berth_tests::until("it swaps", 10, || engine.docker("exec box ls /work/ready").code == 0);
+    berth_tests::until("it swaps", 10, || engine.docker("exec box ls /inside/ready").code == 0);
 }
 
 #[test]
@@ -28,12 +28,12 @@ fn links_that_are_swapped_meanwhile_lead_nowhere_else() {
     for _ in 0..40 {
         let _ = fs::remove_dir_all(&out);
         let target = out.display().to_string();
-        if engine.run(Client::Docker, &["cp", "box:/work/spot/deep", &target]).code == 0 {
+        if engine.run(Client::Docker, &["cp", "box:/inside/spot/deep", &target]).code == 0 {
             let read = fs::read_to_string(out.join("secret")).unwrap_or_default();
             assert!(read.is_empty() || read == "inside\n", "{read}");
             inside += 1;
         }
-        engine.run(Client::Docker, &["cp", &new, "box:/work/spot/deep/new"]);
+        engine.run(Client::Docker, &["cp", &new, "box:/inside/spot/deep/new"]);
     }
     let left: Vec<_> =
         fs::read_dir(outside.join("deep")).unwrap().flatten().map(|entry| entry.file_name()).collect();
@@ -42,7 +42,7 @@ fn links_that_are_swapped_meanwhile_lead_nowhere_else() {
     assert!(inside > 0, "nothing was ever copied: the test says nothing");
     for link in ["link", "up"] {
         let refused =
-            engine.run(Client::Docker, &["cp", &format!("box:/work/{link}/deep/secret"), "/dev/null"]);
+            engine.run(Client::Docker, &["cp", &format!("box:/inside/{link}/deep/secret"), "/dev/null"]);
         assert_ne!(refused.code, 0, "{link}");
     }
 }
