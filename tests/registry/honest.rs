@@ -116,7 +116,7 @@ fn a_closed_registry_wants_the_right_password() {
     assert!(refused.fails(1).contains("no basic auth credentials"), "{refused:?}");
     let refused = engine.docker(&format!("pull {name}"));
     assert!(refused.fails(1).contains("no basic auth credentials"), "{refused:?}");
-    for client in [Client::Docker] {
+    for client in CLIENTS {
         let wrong = log_in(&engine, client, host, "wrong");
         let expect = format!(
             "Error response from daemon: Get \"http://{host}/v2/\": unauthorized: authentication required"
@@ -195,6 +195,32 @@ fn what_is_not_there_is_told_in_dockers_words() {
         let failed = engine.docker(&line);
         assert!(failed.fails(1).contains(&expect), "{line}: {failed:?}");
     }
+}
+
+#[test]
+fn our_command_line_sends_fetches_and_searches() {
+    let registry = Registry::open();
+    let host = &registry.host;
+    let engine = Engine::with_images(&["busybox"]);
+    engine.berth(&format!("tag busybox {host}/team/one:1")).ok();
+    let pushed = engine.berth(&format!("push {host}/team/one:1"));
+    assert!(
+        pushed.ok().lines().last().is_some_and(|line| line.starts_with("1: digest: sha256:")),
+        "{pushed:?}"
+    );
+    assert_eq!(engine.berth(&format!("push -q {host}/team/one:1")).ok(), format!("{host}/team/one:1"));
+    let found = engine.run(Client::Berth, &["search", &format!("{host}/one")]);
+    let lines: Vec<&str> = found.ok().lines().collect();
+    assert_eq!(lines[0].split_whitespace().collect::<Vec<_>>(), ["NAME", "DESCRIPTION", "STARS", "OFFICIAL"]);
+    assert!(lines[1].starts_with("team/one "), "{lines:?}");
+    engine.berth("rmi busybox").ok();
+    engine.berth(&format!("rmi {host}/team/one:1")).ok();
+    engine.berth(&format!("pull {host}/team/one:1")).ok();
+    let checked = engine.berth("system fsck");
+    assert!(
+        checked.ok().starts_with("1 images, 1 layers, ") && checked.ok().ends_with(": all whole"),
+        "{checked:?}"
+    );
 }
 
 #[test]

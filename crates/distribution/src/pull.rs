@@ -326,7 +326,7 @@ fn choose<'a>(index: &'a Index, wanted: &Platform) -> Option<&'a Descriptor> {
 }
 
 /// The target of `rel="next"` in a `Link` header.
-fn next_page(link: &str) -> Option<&str> {
+pub(crate) fn next_page(link: &str) -> Option<&str> {
     let (target, rest) = link.trim().strip_prefix('<')?.split_once('>')?;
     rest.contains("next").then_some(target)
 }

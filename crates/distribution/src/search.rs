@@ -4,10 +4,13 @@ use hyper::Method;
 use serde::{Deserialize, Serialize};
 
 use crate::endpoint::{Endpoint, HUB};
-use crate::session::{Ask, Session, encode};
+use crate::pull::next_page;
+use crate::session::{Ask, Session, encode, resolve};
 use crate::{Client, Credentials, Error};
 
 const ANSWER_BYTES_MAX: usize = 4 << 20;
+/// The pages of a catalog that are looked at.
+const CATALOG_PAGES_MAX: u32 = 100;
 
 /// One line of `docker search`, as registries send it and the Engine API shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,15 +92,29 @@ impl Client {
                 found.results.truncate(limit);
                 Ok(found.results)
             }
-            Err(error) if error.status() == 404 => {
-                let url = session.endpoint.url("_catalog?n=10000");
-                let (_, body) = session.read(&Ask::new(Method::GET, url), ANSWER_BYTES_MAX).await?;
-                let catalog: Catalog = serde_json::from_slice(&body).map_err(malformed)?;
-                let wanted = term.to_lowercase();
-                let names = catalog.repositories.into_iter().filter(|name| name.contains(&wanted));
-                Ok(names.take(limit).map(|name| Found { name, ..Found::default() }).collect())
-            }
+            Err(error) if error.status() == 404 => self.search_catalog(session, term, limit).await,
             Err(error) => Err(error),
         }
+    }
+
+    /// The names of a catalog that hold the term, page after page.
+    async fn search_catalog(&self, session: &Session, term: &str, limit: usize) -> Result<Vec<Found>, Error> {
+        let wanted = term.to_lowercase();
+        let mut found = Vec::new();
+        let mut url = session.endpoint.url("_catalog?n=1000");
+        for _ in 0..CATALOG_PAGES_MAX {
+            let (headers, body) = session.read(&Ask::new(Method::GET, url.clone()), ANSWER_BYTES_MAX).await?;
+            let catalog: Catalog = serde_json::from_slice(&body)
+                .map_err(|error| Error::Lie(format!("{url}: the answer is malformed: {error}")))?;
+            let names = catalog.repositories.into_iter().filter(|name| name.contains(&wanted));
+            found.extend(names.map(|name| Found { name, ..Found::default() }));
+            let next = headers.get("link").and_then(|link| link.to_str().ok()).and_then(next_page);
+            match next.and_then(|target| resolve(&url, target)) {
+                Some(next) if found.len() < limit => url = next,
+                _ => break,
+            }
+        }
+        found.truncate(limit);
+        Ok(found)
     }
 }

@@ -99,9 +99,9 @@ impl fmt::Display for SshHost {
             write!(f, "{}@", self.user)?;
         }
         if self.name.contains(':') {
-            write!(f, "[{}]", self.name)?
+            write!(f, "[{}]", self.name)?;
         } else {
-            f.write_str(&self.name)?
+            f.write_str(&self.name)?;
         }
         if let Some(port) = self.port {
             write!(f, ":{port}")?;

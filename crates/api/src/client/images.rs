@@ -1,14 +1,17 @@
 //! `/images/…`
 
+use base64::Engine as _;
 use hyper::Method;
+use hyper::header::{HeaderName, HeaderValue};
 use tokio::io::AsyncRead;
 
 use super::containers::filter_text;
 use super::query::segment;
-use super::{Body, Client, Error, JsonStream, NOTHING, Query};
+use super::{Body, Client, Error, Header, JsonStream, NOTHING, Query};
 use crate::filters::Filters;
 use crate::image::{DeleteItem, HistoryItem, Inspect, PruneResponse, Summary};
 use crate::progress::Message;
+use crate::registry::{AuthConfig, SearchResult};
 
 fn path(name: &str, rest: &str) -> String {
     format!("/images/{}{rest}", segment(name))
@@ -70,16 +73,64 @@ impl Client {
         self.post("/images/prune", &query, NOTHING).await
     }
 
-    /// Fetches an image from its registry; the answer is the progress.
+    /// Fetches an image from its registry, as who `auth` says; the answer is the progress.
+    ///
+    /// # Errors
+    /// As [`Client::stream`].
     pub async fn image_pull(
         &self,
         repository: &str,
         tag: &str,
         platform: &str,
+        auth: Option<&AuthConfig>,
     ) -> Result<JsonStream<Message>, Error> {
         let query =
             Query::new().with("fromImage", repository).with_text("platform", platform).with_text("tag", tag);
-        Ok(JsonStream::new(self.stream(Method::POST, "/images/create", &query, NOTHING).await?))
+        let headers = auth_header(auth)?;
+        Ok(JsonStream::new(self.stream_with(Method::POST, "/images/create", &query, None, &headers).await?))
+    }
+
+    /// Sends an image to its registry, as who `auth` says; without a tag, all tags. The answer is the progress.
+    ///
+    /// # Errors
+    /// As [`Client::stream`].
+    pub async fn image_push(
+        &self,
+        repository: &str,
+        tag: &str,
+        auth: Option<&AuthConfig>,
+    ) -> Result<JsonStream<Message>, Error> {
+        let query = Query::new().with_text("tag", tag);
+        // As Docker's client: the header is there, though nothing is in it.
+        let nobody = AuthConfig::default();
+        let headers = auth_header(auth.or(Some(&nobody)))?;
+        let path = format!("/images/{repository}/push");
+        Ok(JsonStream::new(self.stream_with(Method::POST, &path, &query, None, &headers).await?))
+    }
+
+    /// Searches a registry, as who `auth` says.
+    ///
+    /// # Errors
+    /// As [`Client::bytes`], and [`Error::Json`].
+    pub async fn image_search(
+        &self,
+        term: &str,
+        limit: i64,
+        filters: &Filters,
+        auth: Option<&AuthConfig>,
+    ) -> Result<Vec<SearchResult>, Error> {
+        let limit = if limit > 0 { limit.to_string() } else { String::new() };
+        let query = Query::new()
+            .with_text("filters", &filter_text(filters))
+            .with_text("limit", &limit)
+            .with("term", term);
+        let headers = auth_header(auth)?;
+        let mut body = self.stream_with(Method::GET, "/images/search", &query, None, &headers).await?;
+        let mut bytes = Vec::new();
+        while let Some(chunk) = body.chunk().await? {
+            bytes.extend_from_slice(&chunk);
+        }
+        super::decode(&bytes)
     }
 
     /// Makes an image from a root file system: from `source`, or from what the engine finds at the URL `from`.
@@ -146,4 +197,13 @@ pub struct ImportOptions {
     pub platform: String,
     /// Lines of a Dockerfile that change its configuration.
     pub changes: Vec<String>,
+}
+
+/// The header that says who asks.
+fn auth_header(auth: Option<&AuthConfig>) -> Result<Vec<Header>, Error> {
+    let Some(auth) = auth else { return Ok(Vec::new()) };
+    let encoded = base64::engine::general_purpose::URL_SAFE.encode(serde_json::to_vec(auth)?);
+    let mut value = HeaderValue::try_from(encoded).map_err(|error| Error::Request(error.to_string()))?;
+    value.set_sensitive(true);
+    Ok(vec![(HeaderName::from_static("x-registry-auth"), value)])
 }

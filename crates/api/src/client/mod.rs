@@ -52,6 +52,18 @@ use connection::{Connection, RequestBody};
 
 use transport::Transport;
 
+/// A header of a request.
+type Header = (header::HeaderName, header::HeaderValue);
+
+/// The headers of a request that turns its connection into a stream.
+fn upgrade() -> [Header; 3] {
+    [
+        (header::CONTENT_TYPE, header::HeaderValue::from_static("application/json")),
+        (header::CONNECTION, header::HeaderValue::from_static("Upgrade")),
+        (header::UPGRADE, header::HeaderValue::from_static("tcp")),
+    ]
+}
+
 /// A client of one engine.
 #[derive(Debug)]
 pub struct Client {
@@ -152,7 +164,19 @@ impl Client {
         body: Option<&(impl Serialize + Sync)>,
     ) -> Result<Body, Error> {
         let json = body.map(serde_json::to_vec).transpose()?.map(Bytes::from);
-        let (response, connection) = self.send(&method, path, query, json, false).await?;
+        self.stream_with(method, path, query, json, &[]).await
+    }
+
+    /// The same with a body that is JSON already, and with headers.
+    async fn stream_with(
+        &self,
+        method: Method,
+        path: &str,
+        query: &Query,
+        json: Option<Bytes>,
+        headers: &[Header],
+    ) -> Result<Body, Error> {
+        let (response, connection) = self.send(&method, path, query, json, headers).await?;
         let content_type = content_type(&response);
         Ok(Body::new(response.into_body(), connection, content_type))
     }
@@ -169,7 +193,7 @@ impl Client {
         body: Option<&(impl Serialize + Sync)>,
     ) -> Result<(StatusCode, Bytes), Error> {
         let json = body.map(serde_json::to_vec).transpose()?.map(Bytes::from);
-        let (response, connection) = self.send(&method, path, query, json, false).await?;
+        let (response, connection) = self.send(&method, path, query, json, &[]).await?;
         let status = response.status();
         let bytes = response.into_body().collect().await?.to_bytes();
         self.keep(connection);
@@ -267,7 +291,7 @@ impl Client {
     /// # Errors
     /// As [`Client::bytes`].
     pub async fn head(&self, path: &str, query: &Query) -> Result<hyper::HeaderMap, Error> {
-        let (response, connection) = self.send(&Method::HEAD, path, query, None, false).await?;
+        let (response, connection) = self.send(&Method::HEAD, path, query, None, &[]).await?;
         let headers = response.headers().clone();
         let _ = response.into_body().collect().await?;
         self.keep(connection);
@@ -279,7 +303,7 @@ impl Client {
     /// # Errors
     /// As [`Client::stream`].
     pub async fn download(&self, path: &str, query: &Query) -> Result<(hyper::HeaderMap, Body), Error> {
-        let (response, connection) = self.send(&Method::GET, path, query, None, false).await?;
+        let (response, connection) = self.send(&Method::GET, path, query, None, &[]).await?;
         let headers = response.headers().clone();
         let content_type = content_type(&response);
         Ok((headers, Body::new(response.into_body(), connection, content_type)))
@@ -296,7 +320,7 @@ impl Client {
         body: Option<&(impl Serialize + Sync)>,
     ) -> Result<Hijacked, Error> {
         let json = body.map(serde_json::to_vec).transpose()?.map(Bytes::from);
-        let (response, _connection) = self.send(&Method::POST, path, query, json, true).await?;
+        let (response, _connection) = self.send(&Method::POST, path, query, json, &upgrade()).await?;
         let content_type = content_type(&response);
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Err(Error::Request(format!(
@@ -335,7 +359,7 @@ impl Client {
         path: &str,
         query: &Query,
         json: Option<Bytes>,
-        upgrade: bool,
+        more: &[Header],
     ) -> Result<(Response<Incoming>, Connection), Error> {
         loop {
             let (spoken, settled) = {
@@ -344,13 +368,10 @@ impl Client {
             };
             let mut request = self.request(method, path, query, full(json.clone()))?;
             let headers = request.headers_mut();
-            if json.is_some() || upgrade {
+            if json.is_some() {
                 headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
             }
-            if upgrade {
-                headers.insert(header::CONNECTION, header::HeaderValue::from_static("Upgrade"));
-                headers.insert(header::UPGRADE, header::HeaderValue::from_static("tcp"));
-            }
+            headers.extend(more.iter().cloned());
             let mut connection = self.connection().await?;
             let response = connection.send(request).await?;
             match checked(response).await {

@@ -10,6 +10,15 @@ use crate::network;
 use crate::system::{CachePruneResponse, DiskUsage, Info, VersionResponse};
 
 impl Client {
+    /// Has every image checked byte for byte and, with `repair`, mended. Berth's own call.
+    ///
+    /// # Errors
+    /// As [`Client::stream`].
+    pub async fn fsck(&self, repair: bool) -> Result<JsonStream<crate::check::Line>, Error> {
+        let query = Query::new().with_text("repair", if repair { "1" } else { "" });
+        Ok(JsonStream::new(self.stream(Method::POST, "/berth/fsck", &query, NOTHING).await?))
+    }
+
     /// The engine's version.
     ///
     /// # Errors

@@ -37,14 +37,10 @@ pub(crate) static ALL: &[&dyn Entry] = &[
     &Later("checkpoint"),
     &Later("compose"),
     &Later("config"),
-    &Later("login"),
-    &Later("logout"),
     &Later("manifest"),
     &Later("network"),
     &Later("node"),
     &Later("plugin"),
-    &Later("push"),
-    &Later("search"),
     &Later("secret"),
     &Later("service"),
     &Later("stack"),
@@ -53,7 +49,7 @@ pub(crate) static ALL: &[&dyn Entry] = &[
 ];
 
 /// Under `image`.
-pub(crate) static IMAGE: &[&dyn Entry] = &[&Later("build"), &Later("push")];
+pub(crate) static IMAGE: &[&dyn Entry] = &[&Later("build")];
 
 /// Under `volume`.
 pub(crate) static VOLUME: &[&dyn Entry] = &[&Later("create"), &Later("update")];

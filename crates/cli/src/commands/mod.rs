@@ -21,6 +21,7 @@ mod inspect;
 mod kill;
 mod later;
 mod load;
+mod login;
 mod logs;
 mod many;
 mod pause;
@@ -28,12 +29,14 @@ mod port;
 mod prune;
 mod ps;
 pub(crate) mod pull;
+mod push;
 mod rename;
 mod restart;
 mod rm;
 mod rmi;
 mod run;
 mod save;
+mod search;
 mod start;
 mod stats;
 mod stop;
@@ -53,6 +56,7 @@ pub(crate) static COMMON: &[&dyn Entry] = &[
     &exec::COMMAND,
     &ps::COMMAND,
     &pull::COMMAND,
+    &push::COMMAND,
     &images::COMMAND,
     &version::COMMAND,
     &info::COMMAND,
@@ -76,6 +80,8 @@ pub(crate) static OTHER: &[&dyn Entry] = &[
     &inspect::COMMAND,
     &kill::COMMAND,
     &load::COMMAND,
+    &login::COMMAND,
+    &login::LOGOUT,
     &logs::COMMAND,
     &pause::COMMAND,
     &port::COMMAND,
@@ -84,6 +90,7 @@ pub(crate) static OTHER: &[&dyn Entry] = &[
     &rm::COMMAND,
     &rmi::COMMAND,
     &save::COMMAND,
+    &search::COMMAND,
     &start::COMMAND,
     &stats::COMMAND,
     &stop::COMMAND,
@@ -142,6 +149,7 @@ static IMAGE: Group = Group {
         &images::LS,
         &image_prune::COMMAND,
         &pull::COMMAND,
+        &push::COMMAND,
         &rmi::RM,
         &save::COMMAND,
         &tag::COMMAND,
@@ -153,7 +161,7 @@ static IMAGE: Group = Group {
 static SYSTEM: Group = Group {
     name: "system",
     about: "Look at the engine",
-    commands: &[&system::DF, &events::COMMAND, &info::COMMAND, &system::PRUNE],
+    commands: &[&system::DF, &system::FSCK, &events::COMMAND, &info::COMMAND, &system::PRUNE],
     aliases: &[],
     // For programs, not for people: it is not in the list of commands.
     later: &[&system::DIAL],

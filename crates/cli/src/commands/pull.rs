@@ -7,6 +7,7 @@ use berth_api::progress::Message;
 use berth_oci::Reference;
 
 use crate::command::{Arity, Command, Invocation};
+use crate::config::credentials;
 use crate::context::Context;
 use crate::flags::Flag;
 use crate::outcome::{Failure, Outcome};
@@ -62,14 +63,15 @@ fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
     context.block_on(async {
         let client = context.client().await?;
         let (repository, tag) = reference::split(&named);
-        let progress = client.image_pull(&repository, &tag, &options.platform).await?;
+        let auth = credentials::get(&context.config_path(), named.domain())?;
+        let progress = client.image_pull(&repository, &tag, &options.platform, auth.as_ref()).await?;
         show(context, progress, if options.quiet { To::Nobody } else { To::Stdout }).await?;
         context.printer.line(format!("{}/{}{}", named.domain(), named.path(), suffix(&named)))?;
         Ok(())
     })
 }
 
-fn suffix(named: &Reference) -> String {
+pub(crate) fn suffix(named: &Reference) -> String {
     let tag = named.tag().map(|tag| format!(":{tag}")).unwrap_or_default();
     let digest = named.digest().map(|digest| format!("@{digest}")).unwrap_or_default();
     format!("{tag}{digest}")
@@ -84,7 +86,8 @@ pub(crate) async fn fetch(
     quiet: bool,
 ) -> Outcome {
     let (repository, tag) = reference::split(named);
-    let progress = client.image_pull(&repository, &tag, platform).await?;
+    let auth = credentials::get(&context.config_path(), named.domain())?;
+    let progress = client.image_pull(&repository, &tag, platform, auth.as_ref()).await?;
     show(context, progress, if quiet { To::Nobody } else { To::Stderr }).await
 }
 

@@ -12,6 +12,7 @@
 //! Everything is where Docker has it and as Docker writes it, so both command lines share it.
 
 mod contexts;
+pub(crate) mod credentials;
 mod file;
 
 pub(crate) use contexts::{Endpoint, Entry, Store, TLS_FILES, check_name};

@@ -1,0 +1,59 @@
+//! `push`
+
+use super::pull;
+use crate::command::{Arity, Command, Invocation};
+use crate::config::credentials;
+use crate::context::Context;
+use crate::flags::Flag;
+use crate::outcome::{Failure, Outcome};
+use crate::values::reference;
+
+#[derive(Debug, Default)]
+pub(crate) struct Options {
+    all_tags: bool,
+    ignored: bool,
+    platform: String,
+    quiet: bool,
+}
+
+pub(crate) static COMMAND: Command<Options> = Command {
+    name: "push",
+    usage: "[OPTIONS] NAME[:TAG]",
+    about: "Send an image to a registry",
+    aliases: &["image push", "push"],
+    arity: Arity::Exactly(1),
+    flags: &[
+        Flag::bool("all-tags", 'a', |o: &mut Options| &mut o.all_tags, "Send all tags of the repository"),
+        Flag::bool("disable-content-trust", '\0', |o: &mut Options| &mut o.ignored, "Do not sign the image")
+            .default("true"),
+        Flag::text("platform", '\0', |o: &mut Options| &mut o.platform, "Send only this platform"),
+        Flag::bool("quiet", 'q', |o: &mut Options| &mut o.quiet, "Do not show progress"),
+    ],
+    interspersed: true,
+    run,
+};
+
+fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
+    let options = &invocation.options;
+    let named = reference::parse(&invocation.arguments[0])?;
+    if options.all_tags && !named.is_name_only() {
+        return Err(Failure::new("tag can't be used with --all-tags/-a"));
+    }
+    let is_default = named.is_name_only() && !options.all_tags;
+    let named = if options.all_tags { named } else { named.or_latest() };
+    if is_default && !options.quiet {
+        context.printer.line(format!("Using default tag: {}", named.tag().unwrap_or_default()))?;
+    }
+    context.block_on(async {
+        let client = context.client().await?;
+        let auth = credentials::get(&context.config_path(), named.domain())?;
+        let tag = named.tag().unwrap_or_default();
+        let progress = client.image_push(&named.familiar_repository(), tag, auth.as_ref()).await?;
+        pull::show(context, progress, if options.quiet { pull::To::Nobody } else { pull::To::Stdout })
+            .await?;
+        if options.quiet {
+            context.printer.line(format!("{}/{}{}", named.domain(), named.path(), pull::suffix(&named)))?;
+        }
+        Ok(())
+    })
+}
