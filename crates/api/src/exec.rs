@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// The body of `POST /containers/{id}/exec`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename = "ExecCreateRequest", rename_all = "PascalCase", default)]
+#[serde(rename = "ExecConfig", rename_all = "PascalCase", default)]
 pub struct CreateRequest {
     /// The user; the container's when empty.
     pub user: String,

@@ -6,7 +6,7 @@ use berth_oci::json::{self, Node};
 use serde::Serialize;
 
 /// A version of the Engine API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Version {
     /// 1, so far.
     pub major: u16,

@@ -94,7 +94,13 @@ async fn serve(config: Config, bound: Vec<Bound>, level: Level, arguments: &[OsS
     let header = format!("Berth/{} (linux)", config.settings.version);
     let header = HeaderValue::from_str(&header).unwrap_or_else(|_| HeaderValue::from_static("Berth"));
     let settings = RwLock::new(Arc::new(config.settings));
-    let server = Arc::new(Server { engine: engine.clone(), config: settings, header, shutdown });
+    let server = Arc::new(Server {
+        engine: engine.clone(),
+        config: settings,
+        header,
+        summaries: http::Summaries::default(),
+        shutdown,
+    });
     let mut loops = JoinSet::new();
     for bound in bound {
         let listener = match bound.listener {

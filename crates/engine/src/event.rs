@@ -66,24 +66,6 @@ impl Stream for EventStream {
     }
 }
 
-/// Keys that `filters` may have.
-const FILTER_KEYS: &[&str] = &[
-    "config",
-    "container",
-    "daemon",
-    "event",
-    "image",
-    "label",
-    "network",
-    "node",
-    "plugin",
-    "scope",
-    "secret",
-    "service",
-    "type",
-    "volume",
-];
-
 /// How many events a listener may be behind.
 const LISTENER_QUEUE: usize = 1024;
 
@@ -128,7 +110,6 @@ impl Events {
 
     /// Begins to listen; nothing after this moment is missed.
     pub(crate) fn listen(&self, request: EventsRequest) -> Result<EventStream> {
-        request.filters.validate(FILTER_KEYS)?;
         let (sender, receiver) = mpsc::channel(LISTENER_QUEUE);
         let until = request.until;
         let mut inner = self.lock();

@@ -61,8 +61,10 @@ impl Volumes {
         container: &str,
     ) -> Result<(String, PathBuf)> {
         if driver != "local" {
-            let text = "looking up volume plugin";
-            return Err(Error::NotFound(format!("error {text} {driver}: plugin \"{driver}\" not found")));
+            let name = name.unwrap_or_default();
+            return Err(Error::NotFound(format!(
+                "create {name}: error looking up volume plugin {driver}: plugin \"{driver}\" not found"
+            )));
         }
         let (name, anonymous) = match name {
             Some(name) => (check(name)?.to_owned(), false),

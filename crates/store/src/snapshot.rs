@@ -31,7 +31,7 @@ pub struct Snapshots {
 /// What a snapshot takes on the disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// The bytes of all files in the writable layer (`SizeRw`).
+    /// The bytes of all files and links in the writable layer (`SizeRw`).
     pub bytes: u64,
     /// The number of files, directories and links in it.
     pub inodes: u64,
@@ -320,7 +320,9 @@ fn measure(root: &OwnedFd) -> std::io::Result<Usage> {
             match FileType::from_raw_mode(stat.st_mode) {
                 FileType::Directory => waiting.push(path.join(&name)),
                 FileType::RegularFile if stat.st_nlink > 1 && !linked.insert(stat.st_ino) => {}
-                FileType::RegularFile => usage.bytes += u64::try_from(stat.st_size).unwrap_or(0),
+                FileType::RegularFile | FileType::Symlink => {
+                    usage.bytes += u64::try_from(stat.st_size).unwrap_or(0);
+                }
                 _ => {}
             }
         }

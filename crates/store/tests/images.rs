@@ -404,12 +404,14 @@ fn imports_have_history_and_changes() {
         message: "made by hand".to_owned(),
         changes: vec!["CMD [\"sh\"]".to_owned(), "EXPOSE 80".to_owned()],
         platform: Some("linux/arm64".parse().unwrap()),
+        version: "1.2.3".to_owned(),
     };
     let tar = tar_of("f", b"12345");
     let id = fixture.store.images().import(&mut &tar[..], &import).unwrap();
     let image = fixture.store.images().get("imported").unwrap();
     assert_eq!(image.id, id);
     assert_eq!(image.config.architecture, "arm64");
+    assert_eq!(image.config.docker_version, "1.2.3");
     assert_eq!(image.config.config.as_ref().unwrap().cmd.as_deref().unwrap(), ["sh"]);
     let history = fixture.store.images().history(&image);
     assert_eq!(history.len(), 1);

@@ -35,7 +35,7 @@ const TEXT: [(&str, &str); 21] = [
 ];
 
 /// Keys whose values say nothing about likeness.
-const KEYS: [&str; 34] = [
+const KEYS: [&str; 36] = [
     "Id",
     "Created",
     "StartedAt",
@@ -65,6 +65,8 @@ const KEYS: [&str; 34] = [
     "ID",
     "BuildTime",
     "GitCommit",
+    "DockerVersion",
+    "IPPrefixLen",
     "GoVersion",
     "HostPort",
     "LastTagTime",

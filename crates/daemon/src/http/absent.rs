@@ -22,13 +22,25 @@ macro_rules! not_built {
 
 not_built! {
     build "building an image";
-    build_prune "the build cache";
     session "the build session";
     network_create "creating a network";
     network_connect "connecting a container to a further network";
     volume "managing volumes";
     plugin_install "installing a plugin";
     swarm_init "a swarm";
+}
+
+/// The answer of `POST /build/prune`.
+#[derive(Default, serde::Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct BuildPruned {
+    caches_deleted: Option<Vec<String>>,
+    space_reclaimed: u64,
+}
+
+/// There is no build cache yet, so nothing to prune.
+pub(crate) async fn build_prune(_: Arc<Server>, _: Call) -> Outcome {
+    Answer::json(&BuildPruned::default())
 }
 
 /// An engine without networks of its users has none to prune.

@@ -32,6 +32,11 @@ impl Error {
         Self::new(StatusCode::NOT_IMPLEMENTED, format!("{what} is not built yet"))
     }
 
+    /// The same as a failure of the engine: Docker answers 500 to some requests that are wrong.
+    pub(crate) fn into_failure(self) -> Self {
+        Self { status: StatusCode::INTERNAL_SERVER_ERROR, ..self }
+    }
+
     /// A parameter that should be a number is none.
     pub(crate) fn bad_number(value: &str) -> Self {
         let why =

@@ -54,7 +54,8 @@ impl Form {
 }
 
 pub(crate) async fn events(server: Arc<Server>, call: Call) -> Result<Answer, Error> {
-    let (since, until) = (parse_moment(call.query.text("since"))?, parse_moment(call.query.text("until"))?);
+    let moment = |name: &str| parse_moment(call.query.text(name)).map_err(Error::into_failure);
+    let (since, until) = (moment("since")?, moment("until")?);
     if let (Some(since), Some(until)) = (since, until)
         && until < since
     {

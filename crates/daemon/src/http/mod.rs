@@ -30,4 +30,5 @@ mod time;
 mod volumes;
 mod websocket;
 
+pub(crate) use containers::list::Summaries;
 pub(crate) use server::{Listener, Server, Settings, serve};

@@ -64,6 +64,11 @@ impl Query {
         self.some(name).map(|value| value.parse().map_err(|_| Error::bad_number(value))).transpose()
     }
 
+    /// As [`Query::number`], where Docker takes a value that is none for a failure of its own.
+    pub(crate) fn number_or_failure<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, Error> {
+        self.number(name).map_err(Error::into_failure)
+    }
+
     /// A number that must be there.
     pub(crate) fn required_number<T: std::str::FromStr>(&self, name: &str) -> Result<T, Error> {
         let value = self.text(name);

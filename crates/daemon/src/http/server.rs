@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::connection;
+use super::containers::list::Summaries;
 use super::stream::Socket;
 
 /// How long a shutdown waits for requests that are being answered. Streams (events, logs, attached terminals) would
@@ -24,6 +25,8 @@ pub(crate) struct Server {
     pub(crate) config: RwLock<Arc<Settings>>,
     /// The `Server` header.
     pub(crate) header: HeaderValue,
+    /// Containers as lists tell them.
+    pub(crate) summaries: Summaries,
     /// Becomes true when the daemon ends.
     pub(crate) shutdown: watch::Receiver<bool>,
 }

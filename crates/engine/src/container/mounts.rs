@@ -76,7 +76,8 @@ fn anonymous(destination: String, mode: &str) -> MountPoint {
 
 /// `-v`: `target`, `source:target` or `source:target:mode`.
 fn parse_bind(bind: &str, volume_driver: &str) -> Result<MountPoint> {
-    let invalid = || Error::invalid(format!("invalid volume specification: '{bind}'"));
+    // Docker answers 500 to these.
+    let invalid = || Error::Internal(format!("invalid volume specification: '{bind}'"));
     let parts: Vec<&str> = bind.splitn(4, ':').collect();
     let (source, target, mode) = match parts[..] {
         ["", ..] => return Err(invalid()),
@@ -92,7 +93,7 @@ fn parse_bind(bind: &str, volume_driver: &str) -> Result<MountPoint> {
     }
     let is_bind = source.starts_with('/');
     let propagation = mode.split(',').find(|word| PROPAGATIONS.contains(word)).unwrap_or("");
-    let explain = |error: Error| Error::invalid(format!("invalid volume specification: '{bind}': {error}"));
+    let explain = |error: Error| Error::Internal(format!("invalid volume specification: '{bind}': {error}"));
     let kind = if is_bind { "bind" } else { "volume" };
     checked(kind, target).map_err(explain)?;
     if !is_bind && !propagation.is_empty() {

@@ -251,6 +251,12 @@ pub(crate) fn port_specs(record: &Record) -> Result<Vec<PortSpec>> {
 ///
 /// Errors: `InvalidParameter` with Docker's text.
 pub(crate) fn check_ports(host: &HostConfig) -> Result<()> {
+    for port in host.port_bindings.iter().flatten().map(|(port, _)| port) {
+        let number = port.split('/').next().unwrap_or_default();
+        if number.parse::<u16>().is_err() {
+            return Err(Error::invalid(format!("invalid port specification: {number:?}")));
+        }
+    }
     for binding in host.port_bindings.iter().flatten().filter_map(|(_, bindings)| bindings.as_ref()).flatten()
     {
         host_ports(&binding.host_port)?;

@@ -186,7 +186,12 @@ impl Inner {
 
     pub(crate) fn image_save(self: &Arc<Self>, names: Vec<String>) -> Result<Archive> {
         let images = self.store.images();
-        let found = names.iter().map(|name| images.get(name).map_err(error)).collect::<Result<Vec<_>>>()?;
+        let find = |name: &String| match images.get(name) {
+            // Docker tells this name as it was written.
+            Err(missing) if missing.kind() == Kind::NotFound => Err(Error::NoSuchImage(name.clone())),
+            found => found.map_err(error),
+        };
+        let found = names.iter().map(find).collect::<Result<Vec<_>>>()?;
         let (sender, receiver) = channel::chunks();
         let engine = self.clone();
         tokio::task::spawn_blocking(move || {
@@ -219,6 +224,7 @@ impl Inner {
             message: import.message,
             changes: import.changes,
             platform: platform.transpose()?,
+            version: self.config.version.clone(),
         };
         let mut reader = ChannelReader::new(archive);
         let engine = self.clone();

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::Error;
 
 pub(super) const MANIFEST_JSON: &str = "manifest.json";
+pub(super) const REPOSITORIES: &str = "repositories";
 pub(super) const INDEX_JSON: &str = "index.json";
 pub(super) const OCI_LAYOUT: &str = "oci-layout";
 pub(super) const BLOBS: &str = "blobs/sha256/";

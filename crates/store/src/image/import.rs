@@ -35,6 +35,7 @@ impl Images {
             variant: platform.variant,
             created: created.clone(),
             comment: comment.clone(),
+            docker_version: how.version.clone(),
             config: Some(run_config),
             rootfs: RootFs { kind: "layers".to_owned(), diff_ids: vec![layer.diff_id] },
             history: Some(vec![History { created, comment, ..History::default() }]),

@@ -139,6 +139,8 @@ pub struct Import {
     pub changes: Vec<String>,
     /// Its platform, the host's if `None`.
     pub platform: Option<Platform>,
+    /// The version of the engine.
+    pub version: String,
 }
 
 /// An image in memory.

@@ -1,7 +1,7 @@
 //! Saving of images: an archive that is a docker-archive and an OCI layout at once.
 //!
 //! ```text
-//! oci-layout  index.json  manifest.json       what is in here, for either kind of reader
+//! oci-layout  index.json  manifest.json  repositories   what is in here, for either kind of reader
 //! blobs/sha256/<hex>                          configurations and manifests, then layers
 //! ```
 //!
@@ -17,7 +17,9 @@ use std::sync::Arc;
 use berth_oci::image::{Document, media_type};
 use berth_oci::{Descriptor, Digest, Index, Manifest, Reference};
 
-use super::archive::{ArchiveImage, BLOBS, IMAGE_NAME, INDEX_JSON, MANIFEST_JSON, OCI_LAYOUT, REF_NAME};
+use super::archive::{
+    ArchiveImage, BLOBS, IMAGE_NAME, INDEX_JSON, MANIFEST_JSON, OCI_LAYOUT, REF_NAME, REPOSITORIES,
+};
 use super::lookup::{Wanted, key};
 use super::{Image, Images};
 use crate::layer::{self, CHUNK, LayerRecord};
@@ -184,6 +186,10 @@ impl Images {
         let (index, manifests) = documents(saved);
         archive.file(&document(INDEX_JSON), &serde_json::to_vec(&index)?)?;
         archive.file(&document(MANIFEST_JSON), &serde_json::to_vec(&manifests)?)?;
+        let repositories = repositories(saved);
+        if !repositories.is_empty() {
+            archive.file(&document(REPOSITORIES), &serde_json::to_vec(&repositories)?)?;
+        }
         for path in ["blobs/", "blobs/sha256/"] {
             let directory = Entry { kind: Kind::Directory, mode: 0o755, ..file(path.as_bytes()) };
             archive.start(&directory)?;
@@ -235,6 +241,21 @@ impl Images {
         }
         Ok(())
     }
+}
+
+/// `repositories`, for readers of old: tags by repository, each with the digits of its last layer.
+fn repositories(saved: &[Saved]) -> BTreeMap<String, BTreeMap<String, String>> {
+    let mut repositories: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+    for saved in saved {
+        let Some((layer, _)) = saved.layers.last() else { continue };
+        for name in &saved.names {
+            let familiar = super::index::familiar(name);
+            let Some((repository, tag)) = familiar.rsplit_once(':') else { continue };
+            let tags = repositories.entry(repository.to_owned()).or_default();
+            tags.insert(tag.to_owned(), layer.digest.hex().to_owned());
+        }
+    }
+    repositories
 }
 
 /// `index.json` and `manifest.json`.

@@ -217,6 +217,8 @@ impl<R: Read> Unpacker<'_, R> {
             Kind::Directory => self.directory(path, entry),
             Kind::HardLink => self.hard_link(&path, entry),
             Kind::Symlink => {
+                // Counted as Docker counts it: a link is as long as what it says.
+                self.record.size = self.record.size.saturating_add(entry.link.len() as u64);
                 let made = |place: &tree::Place<'_>| {
                     rustix::fs::symlinkat(entry.link.as_slice(), place.dir, &place.name)
                 };

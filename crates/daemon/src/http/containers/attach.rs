@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use berth_engine::AttachOptions;
+use hyper::StatusCode;
 use tokio::net::UnixStream;
 
 use super::super::answer::Answer;
@@ -49,7 +50,10 @@ fn wanted(server: &Server, call: &Call) -> Result<Wanted, Error> {
 
 /// `POST /containers/{id}/attach`
 pub(crate) async fn attach(server: Arc<Server>, call: Call) -> Result<Answer, Error> {
-    let Wanted { id, tty, options, input } = wanted(&server, &call)?;
+    let Wanted { id, tty, options, input } = match wanted(&server, &call) {
+        Err(error) if error.status == StatusCode::NOT_FOUND => return Ok(refusal(&error)),
+        wanted => wanted?,
+    };
     let content_type = stream_type(&call, tty);
     // Attached before the answer goes out: what the container writes from now on reaches the client.
     let attached = server.engine.container_attach(&id, options).await?;
@@ -79,4 +83,10 @@ pub(crate) async fn websocket(server: Arc<Server>, call: Call) -> Result<Answer,
         };
         tokio::join!(container, websocket::translate(client, theirs, form));
     }))
+}
+
+/// An error as Docker tells it here: in the type of the stream that was asked for, and not as JSON.
+fn refusal(error: &Error) -> Answer {
+    let text = format!("{}\r\n", error.message);
+    Answer::whole(error.status, Some(super::super::answer::RAW_STREAM), text.into())
 }

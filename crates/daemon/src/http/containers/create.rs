@@ -49,7 +49,13 @@ fn says_anything(body: &Node) -> bool {
 /// Reads the body by Go's rules.
 fn read(body: &Node) -> Result<CreateRequest, Error> {
     use serde::Deserialize as _;
-    CreateRequest::deserialize(body).map_err(|error: json::Error| Error::from(error))
+    CreateRequest::deserialize(body).map_err(|error: json::Error| {
+        let mut error = Error::from(error);
+        // The type's own name comes with its package, the names of its fields without.
+        error.message =
+            error.message.replace("Go value of type Container", "Go value of type runconfig.Container");
+        error
+    })
 }
 
 #[cfg(test)]

@@ -28,9 +28,6 @@ pub(crate) async fn start(server: Arc<Server>, mut call: Call) -> Outcome {
             ));
         }
     }
-    if let Some(keys) = call.query.some("detachKeys") {
-        super::super::detach::DetachKeys::parse(keys).map_err(Error::invalid)?;
-    }
     server.engine.container_start(&call.name).await?;
     Ok(Answer::no_content())
 }
@@ -49,7 +46,7 @@ pub(crate) async fn restart(server: Arc<Server>, call: Call) -> Outcome {
 
 fn stop_options(call: &Call) -> Result<StopOptions, Error> {
     let signal = if call.version.is_before(42) { None } else { call.query.some("signal").map(str::to_owned) };
-    Ok(StopOptions { signal, timeout: call.query.number("t")? })
+    Ok(StopOptions { signal, timeout: call.query.number_or_failure("t")? })
 }
 
 pub(crate) async fn kill(server: Arc<Server>, call: Call) -> Outcome {

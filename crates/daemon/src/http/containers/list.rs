@@ -1,13 +1,16 @@
 //! `GET /containers/json`
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
+use berth_api::Version;
 use berth_api::container::{
     EndpointSettings, HealthSummary, HostConfigSummary, LIST_CHANGES, Map, MountPoint,
     NetworkSettingsSummary, Port, PortMap, PortSummary, Summary,
 };
 use berth_engine::{Container, ContainerSize, ListOptions, State, Status, Time};
+use bytes::Bytes;
+use hyper::StatusCode;
 
 use super::super::answer::Answer;
 use super::super::call::Call;
@@ -16,21 +19,89 @@ use super::super::server::Server;
 use super::super::time::human;
 
 pub(crate) async fn list(server: Arc<Server>, call: Call) -> Result<Answer, Error> {
-    let limit: Option<i64> = call.query.number("limit")?;
+    let limit: Option<i64> = call.query.number_or_failure("limit")?;
     let options = ListOptions {
         all: call.query.flag("all"),
         limit: limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(0),
         filters: call.query.filters()?,
     };
     let containers = server.engine.container_list(&options)?;
-    let with_size = call.query.flag("size");
+    if !call.query.flag("size") {
+        return brief(&server, &containers, call.version);
+    }
     let mut list = Vec::with_capacity(containers.len());
     let mut names = Names::default();
     for container in &containers {
-        let size = if with_size { size_of(&server, &container.record.id).await? } else { None };
+        let size = size_of(&server, &container.record.id).await?;
         list.push(Summary { image: names.of(&server, container), ..summary(container, size) });
     }
     Answer::json_for(&list, call.version, LIST_CHANGES)
+}
+
+/// The list without sizes, from texts that are kept until what they tell changes.
+fn brief(server: &Server, containers: &[Arc<Container>], version: Version) -> Result<Answer, Error> {
+    let now = Time::now();
+    let mut names = Names::default();
+    let mut text = Vec::with_capacity(containers.len() * 1024 + 3);
+    text.push(b'[');
+    for container in containers {
+        if text.len() > 1 {
+            text.push(b',');
+        }
+        let told = (names.of(server, container), status(&container.state, now));
+        server.summaries.add(container, version, told, &mut text)?;
+    }
+    text.extend_from_slice(b"]\n");
+    Ok(Answer::whole(StatusCode::OK, Some("application/json"), text.into()))
+}
+
+/// The texts of containers in lists. Most of a list is the same as a moment ago.
+#[derive(Default)]
+pub(crate) struct Summaries(RwLock<HashMap<(String, Version), Kept>>);
+
+/// A container's text, and what it was made of.
+struct Kept {
+    container: Arc<Container>,
+    /// The image as it is called now, and the words for the state, which depend on the time.
+    told: (String, String),
+    text: Bytes,
+}
+
+impl Kept {
+    fn fits(&self, container: &Arc<Container>, told: &(String, String)) -> bool {
+        Arc::ptr_eq(&self.container, container) && self.told == *told
+    }
+}
+
+impl Summaries {
+    /// Appends a container's text.
+    fn add(
+        &self,
+        container: &Arc<Container>,
+        version: Version,
+        told: (String, String),
+        to: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        let key = (container.record.id.clone(), version);
+        if let Some(kept) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(&key)
+            && kept.fits(container, &told)
+        {
+            to.extend_from_slice(&kept.text);
+            return Ok(());
+        }
+        let summary = Summary { image: told.0.clone(), status: told.1.clone(), ..summary(container, None) };
+        let list = berth_api::version::to_vec(&[summary], version, LIST_CHANGES)?;
+        let text = &list[1..list.len() - 1];
+        to.extend_from_slice(text);
+        let kept = Kept { container: container.clone(), told, text: Bytes::copy_from_slice(text) };
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if all.len() == all.capacity() {
+            // What nobody but this map has any more was removed, or is told anew.
+            all.retain(|_, kept| Arc::strong_count(&kept.container) > 1);
+        }
+        all.insert(key, kept);
+        Ok(())
+    }
 }
 
 /// What images' names stand for now, each looked up once.

@@ -45,6 +45,10 @@ pub(crate) fn summary(image: &ImageSummary) -> Summary {
 
 /// `POST /images/{name}/tag`
 pub(crate) async fn tag(server: Arc<Server>, call: Call) -> Result<Answer, Error> {
+    // Docker does nothing then, and says that it is well.
+    if call.query.text("repo").is_empty() {
+        return Ok(Answer::status(StatusCode::OK));
+    }
     server.engine.image_tag(&call.name, call.query.text("repo"), call.query.text("tag")).await?;
     Ok(Answer::status(StatusCode::CREATED))
 }
