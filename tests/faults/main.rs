@@ -1,5 +1,6 @@
 //! Black-box tests: what is cut in the middle goes on, and leaves nothing behind.
 
+mod full;
 mod kills;
 
 use berth_tests::{Engine, until};

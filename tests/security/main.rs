@@ -46,28 +46,53 @@ fn no_descriptor_leads_out() {
     assert_eq!(left, 1);
 }
 
-/// CVE-2021-30465 and CVE-2025-31133: a mount's target is swapped for a link while containers start.
+/// CVE-2021-30465 and CVE-2025-31133: a mount's target is swapped for a link while containers start. Each start makes
+/// many mounts below the directory that is swapped, so that ten thousand are made in a few dozen starts.
 #[test]
 fn a_swapped_mount_target_leads_nowhere() {
+    const MOUNTS: usize = 10_000;
     let engine = Engine::with_images(&["busybox"]);
-    let marker = engine.dir.join("outside");
-    std::fs::create_dir_all(&marker).unwrap();
     let pattern = std::fs::read("/proc/sys/kernel/core_pattern").unwrap();
-    let swap = "cd /v; while true; do mkdir a; rmdir a; ln -s /../../../../../../../../tmp a; rm a; done 2>/dev/null";
-    engine
-        .run(
-            Client::Docker,
-            &["run", "-d", "--name", "swapper", "-v", "shared:/v", "busybox", "sh", "-c", swap],
-        )
-        .ok();
-    for _ in 0..150 {
-        let args =
-            ["run", "--rm", "-v", "shared:/v", "--tmpfs", "/v/a", "--tmpfs", "/v/a/b", "busybox", "true"];
-        engine.run(Client::Docker, &args);
-    }
+    engine.docker("run --rm -v shared:/v busybox mkdir /v/a").ok();
+    let volume = engine.data_root().join("volumes/shared/_data");
+    std::os::unix::fs::symlink("/../../../../../../../../tmp", volume.join("b")).unwrap();
+    let mark = format!("swapped-{}-", std::process::id());
+    let targets: Vec<String> = (0..200).map(|number| format!("/v/a/{mark}{number}")).collect();
+    let count = format!("grep -c {mark} /proc/mounts; true");
+    let mut args = vec!["run", "--rm", "--net", "none", "-v", "shared:/v"];
+    args.extend(targets.iter().flat_map(|target| ["--tmpfs", target.as_str()]));
+    args.extend(["busybox", "sh", "-c", &count]);
+    let (mut made, mut refused, mut swaps) = (0, 0, 0_u64);
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let swapper = scope.spawn(|| {
+            let folder = std::fs::File::open(&volume).unwrap();
+            let mut swaps = 0;
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                let exchange = rustix::fs::RenameFlags::EXCHANGE;
+                rustix::fs::renameat_with(&folder, "a", &folder, "b", exchange).unwrap();
+                swaps += 1;
+            }
+            swaps
+        });
+        while made + refused < MOUNTS && refused < 500 {
+            let outcome = engine.run(Client::Docker, &args);
+            match outcome.stdout.trim().parse::<usize>() {
+                Ok(mounts) if outcome.code == 0 => made += mounts,
+                _ => refused += 1,
+            }
+        }
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        swaps = swapper.join().unwrap();
+    });
+    println!("{made} mounts made, {refused} starts refused, {swaps} swaps");
+    assert!(made + refused >= MOUNTS && swaps > MOUNTS as u64, "{made} {refused} {swaps}");
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-    assert!(!mounts.lines().any(|line| line.contains(" /tmp/b ")), "mounted outside the root: {mounts}");
-    assert!(!std::path::Path::new("/tmp/b").exists(), "made outside the root");
+    assert!(!mounts.contains(&mark), "mounted outside the root: {mounts}");
+    let outside = std::fs::read_dir("/tmp").unwrap().flatten();
+    let outside: Vec<_> =
+        outside.filter(|entry| entry.file_name().to_string_lossy().contains(&mark)).collect();
+    assert!(outside.is_empty(), "made outside the root: {outside:?}");
     assert_eq!(std::fs::read("/proc/sys/kernel/core_pattern").unwrap(), pattern);
 }
 

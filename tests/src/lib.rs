@@ -138,19 +138,31 @@ impl Engine {
 
     /// An engine with further flags of `berth daemon`.
     pub fn start_with(flags: &[&str]) -> Engine {
+        let mut engine = Self::prepare(flags);
+        engine.up();
+        engine
+    }
+
+    /// An engine whose data root is this directory, which may be a file system of its own.
+    pub fn start_in(data_root: &Path) -> Engine {
+        let mut engine = Self::prepare(&[]);
+        std::os::unix::fs::symlink(data_root, engine.data_root()).unwrap();
+        engine.up();
+        engine
+    }
+
+    fn prepare(flags: &[&str]) -> Engine {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = (std::process::id() % 20_000) * 100 + NEXT.fetch_add(1, Ordering::Relaxed) % 100;
         let dir = PathBuf::from(format!("/tmp/berth-test-{number}"));
         fs::create_dir_all(&dir).unwrap();
-        let mut engine = Engine {
+        Engine {
             bridge: format!("bt{number}"),
             dir,
             daemon: None,
             number,
             flags: flags.iter().map(ToString::to_string).collect(),
-        };
-        engine.up();
-        engine
+        }
     }
 
     /// An engine with these images in it.

@@ -1,7 +1,7 @@
 //! The log of a container: a `json-file`, bounded, never in the container's way.
 //!
 //! ```text
-//! output ── up to 64 KiB ──► encode ──► one write ──► <path>
+//! output ── up to 256 KiB ─► encode ──► few writes ─► <path>
 //!                                                      │ reached its size: renamed
 //!                                                      ▼
 //!                                                     <path>.1 ── gzip, a process of its own ──► <path>.1.gz
@@ -26,7 +26,7 @@ use encode::{PIECE_MAX, Taken};
 use rotate::Rotation;
 
 /// A write is this long at least when there is enough to write.
-const BATCH: usize = 64 * 1024;
+const BATCH: usize = 256 * 1024;
 /// Names of the streams, by index.
 const STREAMS: [&str; 2] = ["stdout", "stderr"];
 

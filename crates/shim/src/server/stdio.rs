@@ -27,6 +27,9 @@ use crate::protocol::{Answer, AttachRequest};
 /// Parts of tokens; clients follow.
 const STDIN: u32 = 2;
 const FIRST_CLIENT: u32 = 3;
+/// The size of the pipe of a process that writes more than we take, and of one read from it: the fewer, the less the two
+/// wait for each other.
+const FLOOD: usize = 256 * 1024;
 /// The most that is read of a process that has ended while another still writes to its pipe.
 const LEFT_OVER_MAX: usize = 4 << 20;
 
@@ -47,6 +50,8 @@ pub(super) struct Stdio {
 struct Output {
     fd: OwnedFd,
     watch: Watch,
+    /// It was full once: the pipe was made larger, and more is read at once.
+    floods: bool,
 }
 
 #[derive(Debug)]
@@ -54,6 +59,12 @@ struct Terminal {
     master: OwnedFd,
     /// Our own hold on the other side, so that the master does not fail when nobody in the container has it open.
     _peer: Option<OwnedFd>,
+}
+
+impl Output {
+    fn new(fd: OwnedFd) -> Output {
+        Output { fd, watch: Watch::default(), floods: false }
+    }
 }
 
 /// The ends that the process gets.
@@ -96,7 +107,7 @@ impl Stdio {
             if wanted[stream + 1] {
                 let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
                 rustix::fs::fcntl_setfl(&reader, OFlags::NONBLOCK)?;
-                stdio.outputs[stream] = Some(Output { fd: reader, watch: Watch::default() });
+                stdio.outputs[stream] = Some(Output::new(reader));
                 *end = Some(writer);
             }
         }
@@ -109,10 +120,7 @@ impl Stdio {
         rustix::fs::fcntl_setfl(&master, flags)?;
         let peer_flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let peer = rustix::pty::ioctl_tiocgptpeer(&master, peer_flags).ok();
-        self.outputs = [
-            Some(Output { fd: rustix::io::fcntl_dupfd_cloexec(&master, 3)?, watch: Watch::default() }),
-            None,
-        ];
+        self.outputs = [Some(Output::new(rustix::io::fcntl_dupfd_cloexec(&master, 3)?)), None];
         self.sink = Some(Sink::new(rustix::io::fcntl_dupfd_cloexec(&master, 3)?));
         self.terminal = Some(Terminal { master, _peer: peer });
         self.closes_stdin = false;
@@ -224,8 +232,11 @@ impl Stdio {
 
     /// Reads output once and hands it on; gives how much it was.
     fn read_output(&mut self, stream: usize, context: &mut Context<'_>) -> usize {
-        let Some(output) = &self.outputs[stream] else { return 0 };
+        let Some(output) = &mut self.outputs[stream] else { return 0 };
         context.scratch.clear();
+        if output.floods {
+            context.scratch.reserve_exact(FLOOD);
+        }
         match rustix::io::read(&output.fd, rustix::buffer::spare_capacity(context.scratch)) {
             Err(Errno::AGAIN | Errno::INTR) => return 0,
             // A terminal that nobody holds any more fails with EIO.
@@ -234,6 +245,11 @@ impl Stdio {
                 return 0;
             }
             Ok(_) => {}
+        }
+        if context.scratch.len() == context.scratch.capacity() && !output.floods {
+            output.floods = true;
+            // A terminal is no pipe, and where memory for pipes is short it stays as it is.
+            let _ = rustix::pipe::fcntl_setpipe_size(&output.fd, FLOOD);
         }
         if let Some(log) = &mut context.log {
             log.write(stream, context.scratch);

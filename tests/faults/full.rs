@@ -1,0 +1,175 @@
+//! A data root that is full: what fails says so and leaves nothing, what runs goes on, and with space all is well.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use berth_tests::{CLIENTS, Client, Engine, run, until};
+
+const FULL: &str = "no space left on device";
+
+/// A file system of a few megabytes, with a file in it that takes what is left.
+struct Disk {
+    at: PathBuf,
+}
+
+impl Disk {
+    fn new() -> Disk {
+        let at = PathBuf::from(format!("/tmp/berth-disk-{}", std::process::id()));
+        std::fs::create_dir_all(&at).expect("a mount point");
+        run(Command::new("mount").args(["-t", "tmpfs", "-o", "size=48m,mode=755", "berth-disk"]).arg(&at))
+            .ok();
+        Disk { at }
+    }
+
+    fn fill(&self) {
+        let mut file = File::options().create(true).append(true).open(self.filler()).expect("the filler");
+        for block in [1 << 20, 4096] {
+            while file.write_all(&vec![7; block]).is_ok() {}
+        }
+    }
+
+    fn free(&self) {
+        std::fs::remove_file(self.filler()).expect("the filler");
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.at.join("filler")
+    }
+
+    /// Bytes in use, without the filler.
+    fn used(&self) -> u64 {
+        let stat = rustix::fs::statvfs(&self.at).expect("the file system");
+        let filler = std::fs::metadata(self.filler()).map_or(0, |metadata| metadata.len());
+        (stat.f_blocks - stat.f_bfree) * stat.f_frsize - filler
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        run(Command::new("umount").arg("-l").arg(&self.at));
+        let _ = std::fs::remove_dir(&self.at);
+    }
+}
+
+fn says_full(outcome: &berth_tests::Outcome) {
+    assert_ne!(outcome.code, 0, "{outcome:?}");
+    assert!(outcome.stderr.to_lowercase().contains(FULL), "{outcome:?}");
+}
+
+fn save(engine: &Engine, image: &str, to: &Path) {
+    engine.berth(&format!("save -o {} {image}", to.display())).ok();
+}
+
+#[test]
+fn a_full_disk_is_said_and_survived() {
+    let disk = Disk::new();
+    let mut engine = Engine::start_in(&disk.at);
+    engine.import("busybox");
+    let archive = engine.dir.join("busybox.tar");
+    save(&engine, "busybox", &archive);
+    let load = format!("load -i {}", archive.display());
+    engine.berth("tag busybox kept").ok();
+    let chatter = "trap 'exit 7' TERM; while true; do echo a line of the log; sleep 0.01; done";
+    for client in CLIENTS {
+        engine.run(client, &["run", "-d", "--name", "runs", "busybox", "sh", "-c", chatter]).ok();
+        engine.run(client, &["create", "--name", "waits", "busybox", "sh", "-c", "exit 5"]).ok();
+        until("it speaks", 10, || engine.docker("logs runs").ok().lines().count() > 5);
+        disk.fill();
+
+        let before = disk.used();
+        says_full(&engine.run(client, &["run", "--rm", "--name", "new", "busybox", "true"]));
+        says_full(
+            &engine.run(client, &["import", &berth_tests::images().join("debian.tar").display().to_string()]),
+        );
+        says_full(&engine.run(client, &["exec", "runs", "sh", "-c", "cat /bin/busybox >/copy"]));
+        until("nothing is left of what failed", 10, || disk.used() <= before + 256 * 1024);
+        assert_eq!(engine.docker("ps -a --format {{.Names}}").ok().lines().count(), 2);
+
+        // What needs no space works, and what runs goes on.
+        assert_eq!(engine.run(client, &["exec", "runs", "echo", "in"]).ok(), "in");
+        assert_eq!(engine.docker("inspect -f {{.State.Status}} runs").ok(), "running");
+        engine.run(client, &["stop", "runs"]).ok();
+        assert_eq!(engine.docker("wait runs").ok(), "7", "the code is right");
+        engine.kill9();
+        engine.up();
+        assert_eq!(engine.docker("wait runs").ok(), "7", "and is known to the next engine");
+
+        disk.free();
+        assert_eq!(engine.run(client, &["start", "-a", "waits"]).code, 5);
+        engine.run(client, &["start", "runs"]).ok();
+        until("the log tells what it lacks", 10, || {
+            engine.docker("logs runs").stderr.contains("log lines were dropped")
+                || engine.docker("logs --tail 3 runs").ok().contains("a line of the log")
+        });
+        assert_eq!(engine.run(client, &["run", "--rm", "busybox", "echo", "well"]).ok(), "well");
+        engine.run(client, &["rm", "-f", "runs", "waits"]).ok();
+    }
+    engine.berth("rmi busybox").ok();
+    disk.fill();
+    // Removing is what frees space, so it must not need any.
+    engine.berth("rmi kept").ok();
+    assert_eq!(engine.berth("images -q").ok(), "");
+    until("the image's space is free", 10, || disk.used() < 4 << 20);
+    disk.fill();
+    says_full(&engine.berth(&load));
+    assert_eq!(engine.docker("images -aq").ok(), "");
+    disk.free();
+    for client in CLIENTS {
+        engine.run(client, &load.split(' ').collect::<Vec<_>>()).ok();
+    }
+    assert_eq!(engine.run(Client::Docker, &["run", "--rm", "busybox", "echo", "well"]).ok(), "well");
+    drop(engine);
+}
+
+#[test]
+fn images_and_names_are_whole_whenever_the_engine_dies() {
+    let mut engine = Engine::with_images(&["busybox"]);
+    let archive = engine.dir.join("busybox.tar");
+    save(&engine, "busybox", &archive);
+    engine.berth("run -d --name kept busybox sleep 10000").ok();
+    engine.berth("create --name here busybox true").ok();
+    engine.berth("rmi -f busybox");
+    let load = format!("load -i {}", archive.display());
+    let commands = [
+        &load[..],
+        "tag busybox other",
+        "rmi other",
+        "rmi -f busybox",
+        "rename here there",
+        "rename there here",
+    ];
+    for round in 0..20_u64 {
+        let pid = engine.pid().to_string();
+        std::thread::scope(|scope| {
+            for half in [&commands[..4], &commands[4..]] {
+                let engine = &engine;
+                scope.spawn(move || {
+                    // Until the engine is gone.
+                    let answers = |line: &&str| !engine.berth(line).stderr.contains("connect");
+                    while half.iter().all(answers) {}
+                });
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20 + round * 17 % 150));
+            run(Command::new("kill").args(["-9", &pid])).ok();
+        });
+        engine.kill9();
+        engine.up();
+        let names = engine.docker("ps -a --format {{.Names}}").ok().to_owned();
+        let mut names: Vec<&str> = names.lines().collect();
+        names.sort_unstable();
+        assert!(names == ["here", "kept"] || names == ["kept", "there"], "{names:?}");
+        if names[1] == "there" {
+            engine.berth("rename there here").ok();
+        }
+        // An image that has a name is whole; one that has none can be had again.
+        if engine.docker("images -q busybox").ok().is_empty() {
+            engine.berth(&load).ok();
+        }
+        assert_eq!(engine.docker("run --rm busybox echo whole").ok(), "whole", "round {round}");
+        assert_eq!(engine.docker("exec kept echo in").ok(), "in");
+        engine.berth("start here").ok();
+        assert_eq!(engine.docker("wait here").ok(), "0");
+    }
+}
