@@ -10,7 +10,14 @@ use berth_tests::{Outcome, berth_bin, run};
 fn inside(script: &str) -> Outcome {
     let prologue =
         "set -e; ip link set lo up; for d in /run /var/lib /var/log; do mount -t tmpfs none $d; done
-        engines() { grep -lz -- --detached /proc/[0-9]*/cmdline 2>/dev/null | wc -l; }
+        engines() {
+            count=0
+            for process in /proc/[0-9]*; do
+                word=$(tr '\\0' '\\n' < $process/cmdline 2>/dev/null | sed -n 2p)
+                if [ \"$word\" = daemon ]; then count=$((count + 1)); fi
+            done
+            echo $count
+        }
         set +e\n";
     let mut command = Command::new("unshare");
     command.args([

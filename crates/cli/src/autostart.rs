@@ -38,7 +38,8 @@ pub(crate) async fn start(client: &Client) -> Result<(), String> {
     let mut engine = spawn().map_err(|error| format!("the engine could not be started: {error}"))?;
     let deadline = Instant::now() + PATIENCE;
     loop {
-        if client.connect().await.is_ok() {
+        // An engine that listens may still find out that it cannot work: only its answer counts.
+        if client.connect().await.is_ok() && client.server_version().await.is_ok() {
             return Ok(());
         }
         if let Ok(Some(status)) = engine.try_wait() {

@@ -36,7 +36,7 @@ pub enum Error {
         message: String,
     },
     /// The connection broke, or what came over it was not HTTP.
-    #[error("error during connect: {0}")]
+    #[error("error during connect: {}", reason(.0))]
     Http(#[from] hyper::Error),
     /// Reading or writing a hijacked connection or an uploaded file failed.
     #[error("{0}")]
@@ -56,6 +56,12 @@ impl From<serde_json::Error> for Error {
     fn from(error: serde_json::Error) -> Self {
         Self::Json(error.to_string())
     }
+}
+
+/// What broke a connection, where that is known: hyper itself only says that it broke.
+fn reason(error: &hyper::Error) -> String {
+    use std::error::Error as _;
+    error.source().map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 impl Error {

@@ -81,8 +81,13 @@ async fn live(
     let config = &request.config;
     let shows_output = config.attach_stdout || config.attach_stderr;
     // Caught before the start, so that no signal of that moment is lost.
-    let signals =
-        if options.sig_proxy.unwrap_or(true) && !options.detach { Some(Forwarded::catch()?) } else { None };
+    let signals = match (options.detach, options.sig_proxy.unwrap_or(true)) {
+        (true, _) => None,
+        (false, true) => Some(Forwarded::catch()?),
+        // A terminal session ends with its terminal; nobody else is to end what only waits.
+        (false, false) if config.tty => None,
+        (false, false) => Some(Forwarded::hold_back()?),
+    };
     if !shows_output {
         context.printer.line(id)?;
     }

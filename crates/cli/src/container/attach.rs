@@ -247,7 +247,9 @@ async fn forward_signals(client: &Client, id: &str, mut signals: Forwarded) -> F
         if asked == PATIENCE {
             return Failure::new("\ngot 3 SIGTERM/SIGINTs, forcefully exiting");
         }
-        // A container that has just ended cannot take it; its end is reported elsewhere.
-        let _ = client.container_kill(id, name).await;
+        if signals.pass_on {
+            // A container that has just ended cannot take it; its end is reported elsewhere.
+            let _ = client.container_kill(id, name).await;
+        }
     }
 }

@@ -24,21 +24,35 @@ const FORWARDED: &[(Signal, &str)] = &[
 ];
 
 /// Signals that we have received.
-pub(crate) struct Forwarded(Vec<(tokio::signal::unix::Signal, &'static str)>);
+pub(crate) struct Forwarded {
+    caught: Vec<(tokio::signal::unix::Signal, &'static str)>,
+    /// Whether the container is to have them.
+    pub(crate) pass_on: bool,
+}
 
 impl Forwarded {
-    /// Catches signals from now on.
+    /// Catches signals from now on, to be passed on.
     pub(crate) fn catch() -> io::Result<Self> {
+        Self::catch_those(|_| true, true)
+    }
+
+    /// Catches those that ask for the end, and keeps them from the container: we stay with it until it ends by itself.
+    pub(crate) fn hold_back() -> io::Result<Self> {
+        Self::catch_those(|signal| matches!(signal, Signal::INT | Signal::TERM), false)
+    }
+
+    fn catch_those(wanted: fn(Signal) -> bool, pass_on: bool) -> io::Result<Self> {
         let caught = FORWARDED
             .iter()
+            .filter(|(number, _)| wanted(*number))
             .map(|&(number, name)| Ok((signal(SignalKind::from_raw(number.as_raw()))?, name)));
-        caught.collect::<io::Result<Vec<_>>>().map(Self)
+        Ok(Self { caught: caught.collect::<io::Result<Vec<_>>>()?, pass_on })
     }
 
     /// The name of the next signal.
     pub(crate) async fn next(&mut self) -> &'static str {
         let mut any: FuturesUnordered<_> = self
-            .0
+            .caught
             .iter_mut()
             .map(|(signal, name)| async move {
                 match signal.recv().await {
