@@ -21,7 +21,7 @@ pub(crate) fn nearest(typed: &str, names: impl Iterator<Item = String>) -> Vec<S
     let allowed = if typed.chars().count() <= 4 { 1 } else { 2 };
     let mut near: Vec<(usize, String)> = names
         .map(|name| {
-            let begins = typed.len() >= 2 && name.starts_with(typed);
+            let begins = typed.len() >= 2 && name != typed && name.starts_with(typed);
             (if begins { 1 } else { distance(typed, &name) }, name)
         })
         .filter(|(distance, _)| (1..=allowed).contains(distance))
