@@ -61,7 +61,7 @@ impl Volumes {
         container: &str,
     ) -> Result<(String, PathBuf)> {
         if driver != "local" {
-            let name = name.unwrap_or_default();
+            let name = name.map_or_else(crate::names::random_id, |name| Ok(name.to_owned()))?;
             return Err(Error::NotFound(format!(
                 "create {name}: error looking up volume plugin {driver}: plugin \"{driver}\" not found"
             )));

@@ -13,7 +13,7 @@ const SIZE_DEFAULT: u64 = 10 * 1000 * 1000;
 /// So many files are kept.
 const FILES_DEFAULT: u32 = 3;
 /// The drivers there are.
-pub(crate) const DRIVERS: [&str; 2] = ["json-file", "none"];
+pub(crate) const DRIVERS: [&str; 3] = ["json-file", "local", "none"];
 /// Options of `json-file`.
 const OPTIONS: [&str; 10] = [
     "max-file",
@@ -27,6 +27,12 @@ const OPTIONS: [&str; 10] = [
     "mode",
     "max-buffer-size",
 ];
+
+/// Options of `local`, which Docker keeps in a form of its own. Nobody but the engine reads it: ours is the same as that
+/// of `json-file`.
+const LOCAL_OPTIONS: [&str; 3] = ["max-file", "max-size", "compress"];
+/// The bounds of `local`.
+const LOCAL_DEFAULT: (u64, u32) = (20 * 1000 * 1000, 5);
 
 /// Fills in the engine's driver where the request names none, and checks the options.
 ///
@@ -47,8 +53,15 @@ pub(crate) fn check(config: &mut LogConfig, driver: &str, options: &BTreeMap<Str
             "error looking up logging plugin {kind}: plugin \"{kind}\" not found"
         )));
     }
-    let known = |name: &str| kind == "json-file" && OPTIONS.contains(&name);
+    let known = |name: &str| match kind.as_str() {
+        "json-file" => OPTIONS.contains(&name),
+        "local" => LOCAL_OPTIONS.contains(&name),
+        _ => false,
+    };
     match own.keys().find(|name| !known(name)) {
+        Some(name) if kind == "local" => {
+            Err(Error::invalid(format!("unknown log opt '{name}' for log driver local")))
+        }
         Some(name) if kind != "none" => {
             Err(Error::invalid(format!("unknown log opt '{name}' for {kind} log driver")))
         }
@@ -70,13 +83,15 @@ pub(crate) fn log_file(record: &Record) -> Result<Option<LogFile>> {
         ))
     };
     let options = config.config.clone().unwrap_or_default();
+    let (size_default, files_default) =
+        if config.kind == "local" { LOCAL_DEFAULT } else { (SIZE_DEFAULT, FILES_DEFAULT) };
     let max_size_bytes = match options.get("max-size").map(String::as_str) {
-        None => SIZE_DEFAULT,
+        None => size_default,
         Some("-1") => 0,
         Some(text) => parse_size(text).ok_or_else(|| failed(format!("invalid size: '{text}'")))?,
     };
     let max_files = match options.get("max-file") {
-        None => FILES_DEFAULT,
+        None => files_default,
         Some(text) => match text.parse::<i64>() {
             Ok(files) if files >= 1 => u32::try_from(files).unwrap_or(u32::MAX),
             Ok(_) => return Err(failed("max-file cannot be less than 1".to_owned())),
@@ -195,5 +210,6 @@ mod tests {
         };
         assert_eq!(refused("foo", "x"), "error looking up logging plugin foo: plugin \"foo\" not found");
         assert_eq!(refused("json-file", "foo"), "unknown log opt 'foo' for json-file log driver");
+        assert_eq!(refused("local", "labels"), "unknown log opt 'labels' for log driver local");
     }
 }

@@ -55,7 +55,8 @@ pub(crate) fn plan(
     for target in config.volumes.iter().flatten().map(|(target, _)| target) {
         let destination = clean(target);
         if !taken.contains(&destination) && !points.contains_key(&destination) {
-            points.insert(destination.clone(), anonymous(destination, ""));
+            let driver = Some(driver_or_local(&host.volume_driver));
+            points.insert(destination.clone(), MountPoint { driver, ..anonymous(destination, "") });
         }
     }
     Ok(points.into_values().collect())
