@@ -99,6 +99,10 @@ async fn what_was_half_done_is_put_right() {
     std::fs::create_dir(directory.join("data/containers").join("f".repeat(64))).unwrap();
     std::fs::create_dir(directory.join("data/volumes/half")).unwrap();
     let pid = engine.container(&auto).unwrap().state.pid;
+    // A run that the engine never wrote down, and of which the supervisor too is gone.
+    let unheard = engine.container(&kept).unwrap().record.directory.join("exit.json");
+    let exit = r#"{"code":9,"signal":null,"oom_killed":false,"finished_at_nanos":1700000000000000000}"#;
+    std::fs::write(unheard, exit).unwrap();
     engine.close().await;
     drop(engine);
     // It ends while nobody watches.
@@ -111,6 +115,8 @@ async fn what_was_half_done_is_put_right() {
     let place = Place { directory, cgroup_parent, engine };
     eventually("the one with --rm is removed", || place.engine.container(&auto).is_err()).await;
     assert_eq!(place.ids(), std::slice::from_ref(&kept));
+    let state = place.engine.container(&kept).unwrap().state.clone();
+    assert_eq!((state.status, state.exit_code), (Status::Exited, 9), "the exit file is believed");
     eventually("the half-made are gone", || {
         !place.directory.join("data/volumes/half").exists()
             && !place.directory.join("data/containers").join("f".repeat(64)).exists()

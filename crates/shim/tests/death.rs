@@ -46,6 +46,7 @@ async fn a_container_goes_on_without_its_engine_and_is_taken_up_again() {
     let host = Host::new();
     let mut start = host.container("a", &shell("while read line; do echo got $line; done; exit 4"));
     start.stdin = StdinMode::Open;
+    "a word for whoever comes".clone_into(&mut start.memo);
     let (shim, started) = host.start(start).await;
     let pid = started.pid;
     let running = shim.exec(exec("e1", &["sleep", "1000"], None)).await.unwrap();
@@ -53,6 +54,7 @@ async fn a_container_goes_on_without_its_engine_and_is_taken_up_again() {
 
     let (shim, mut started) = take_up(&host, "a").await;
     assert_eq!(started.pid, pid);
+    assert_eq!(started.memo, "a word for whoever comes");
     assert_eq!(started.execs, [("e1".to_owned(), running.pid)]);
     let mut stream = shim.attach(all()).await.unwrap();
     stream.write_all(b"word\n").await.unwrap();
