@@ -1,6 +1,7 @@
 //! Black-box tests of the Docker Engine API on the wire.
 
 mod archive;
+mod contract;
 
 use berth_tests::Engine;
 

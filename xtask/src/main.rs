@@ -5,6 +5,7 @@
 mod bench;
 mod cgroup2;
 mod conformance;
+mod dist;
 mod power;
 mod setup;
 mod test;
@@ -21,6 +22,7 @@ cargo xtask test [--cgroup2|--power] [FILTER…]   everything: units and black-b
 cargo xtask bench run                    the start path against Docker, Podman and crun, in the peer lab
 cargo xtask bench ship                   pull, push, save and load against Docker, Podman and skopeo, in the peer lab
 cargo xtask conformance engine [--record|--recorded] [--socket PATH] [CASE…]   the corpus against the real Docker and ours
+cargo xtask dist [--out FOLDER] [--binary PATH]   a Debian package and an archive, the same bytes from the same sources
 cargo xtask tidy                         the house rules that no compiler knows";
 
 fn main() -> ExitCode {
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
         ["bench", name @ ("run" | "ship")] => bench::run(name),
         ["bench-inside", name] => bench::inside(name),
         ["conformance", "engine", words @ ..] => conformance::run(words),
+        ["dist", words @ ..] => dist::run(words),
         ["tidy"] => tidy::run(),
         _ => Err(USAGE.into()),
     };

@@ -121,6 +121,11 @@ pub(crate) fn docker() -> Result<PathBuf, Box<dyn std::error::Error>> {
 
 /// Builds the binary in a profile; its path.
 pub(crate) fn binary(profile: &str) -> Result<PathBuf, Box<dyn std::error::Error>> {
+    binary_with(profile, &[])
+}
+
+/// Builds the binary in a profile, with further words for cargo; its path.
+pub(crate) fn binary_with(profile: &str, more: &[&str]) -> Result<PathBuf, Box<dyn std::error::Error>> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
     build.args([
@@ -132,6 +137,7 @@ pub(crate) fn binary(profile: &str) -> Result<PathBuf, Box<dyn std::error::Error
         "--message-format",
         "json-render-diagnostics",
     ]);
+    build.args(more);
     let said = output(build.current_dir(root()).stderr(std::process::Stdio::inherit()))?;
     let messages = said.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     let binaries = messages.filter_map(|message| Some(PathBuf::from(message["executable"].as_str()?)));
