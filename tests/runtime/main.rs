@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
 
+mod containerd;
+mod podman;
+
 use berth_tests::{berth_bin, images, run};
 use std::path::{Path, PathBuf};
 use std::process::Command;

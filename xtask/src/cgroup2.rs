@@ -1,9 +1,9 @@
 //! `cargo xtask test --cgroup2`: what depends on cgroup version 2, in a virtual machine that has it.
 //!
 //! Debian's cloud kernel under software emulation, with a root file system in memory that is made here: busybox, the
-//! kernel modules that are needed, test programs and the `berth` binary. Nothing is installed but QEMU; the kernel is
-//! downloaded and unpacked into `target/kept`. The guest runs `cgroup2/init.sh` and speaks on its serial line; its last
-//! line says how it went.
+//! kernel modules that are needed, test programs and the `berth` binary. Nothing is installed but QEMU; the kernel and
+//! systemd are downloaded and unpacked into `target/kept`. The guest runs `cgroup2/init.sh`, and when it is through with
+//! it, systemd with `cgroup2/systemd.sh`; it speaks on its serial line, and its last line says how it went.
 
 pub(crate) mod cpio;
 pub(crate) mod kernel;
@@ -24,7 +24,7 @@ const TESTS: [&str; 3] = ["cgroup_life", "cgroup_limits", "seccomp_load"];
 const LAST_WORD: &str = "berth-guest: failures ";
 
 /// Then it hangs.
-const PATIENCE: Duration = Duration::from_secs(290);
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Downloads, builds, boots, and reads what the guest says.
 pub(crate) fn run() -> Outcome {
@@ -42,10 +42,12 @@ pub(crate) fn run() -> Outcome {
         None => setup::binary("quick")?,
     };
     let images = setup::images(&["busybox"])?;
+    let systemd = systemd(&folder)?;
     let initrd = folder.join("initrd");
-    std::fs::write(&initrd, root(&kernel, &tests, &berth, &images)?)?;
-    let mut guest = Guest::boot(&kernel.image, &initrd)?;
-    guest.listen()
+    std::fs::write(&initrd, root(&kernel, &tests, &berth, &images, &systemd)?)?;
+    Guest::boot(&kernel.image, &initrd, "")?.listen()?;
+    // The other layout that systemd can have, with nothing of version 2 that was in use before.
+    Guest::boot(&kernel.image, &initrd, "berth.systemd systemd.unified_cgroup_hierarchy=0")?.listen()
 }
 
 /// The guest's root file system.
@@ -54,6 +56,7 @@ fn root(
     tests: &[PathBuf],
     berth: &Path,
     images: &Path,
+    systemd: &Path,
 ) -> Result<Vec<u8>, Box<dyn Error>> {
     let mut archive = cpio::Archive::default();
     for folder in ["bin", "dev", "modules", "proc", "root", "run", "sys", "tests", "tmp", "var"] {
@@ -75,7 +78,24 @@ fn root(
     }
     archive.file("init", 0o755, include_bytes!("cgroup2/init.sh"));
     archive.file("engine.sh", 0o755, include_bytes!("cgroup2/engine.sh"));
+    archive.file("systemd.sh", 0o755, include_bytes!("cgroup2/systemd.sh"));
+    archive.file("expect.sh", 0o755, include_bytes!("cgroup2/expect.sh"));
+    archive.program("systemd.tar", systemd)?;
     Ok(archive.finish())
+}
+
+/// Debian's systemd with what it is linked with, unpacked and not configured: enough to be a first process.
+fn systemd(folder: &Path) -> Result<PathBuf, Box<dyn Error>> {
+    let archive = folder.join("systemd.tar");
+    if archive.exists() {
+        return Ok(archive);
+    }
+    let part = folder.join("systemd.part.tar");
+    let mut make = Command::new("mmdebstrap");
+    make.args(["--quiet", "--variant=extract", "--include=systemd", "--dpkgopt=path-exclude=/usr/share/*"]);
+    setup::call(make.arg("bookworm").arg(&part).arg("http://deb.debian.org/debian"))?;
+    std::fs::rename(part, &archive)?;
+    Ok(archive)
 }
 
 /// The test programs, which are static as everything is.
@@ -87,8 +107,10 @@ fn build_tests() -> Result<Vec<PathBuf>, Box<dyn Error>> {
     build.args(TESTS.iter().flat_map(|test| ["--test", test]));
     let said = setup::output(build.current_dir(setup::root()).stderr(Stdio::inherit()))?;
     let messages = said.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    // The programs that the tests call are built with them.
+    let tests = messages.filter(|message| message["profile"]["test"] == true);
     let programs: Vec<PathBuf> =
-        messages.filter_map(|message| Some(PathBuf::from(message["executable"].as_str()?))).collect();
+        tests.filter_map(|message| Some(PathBuf::from(message["executable"].as_str()?))).collect();
     if programs.len() == TESTS.len() {
         Ok(programs)
     } else {
@@ -100,9 +122,10 @@ fn build_tests() -> Result<Vec<PathBuf>, Box<dyn Error>> {
 struct Guest(Child);
 
 impl Guest {
-    fn boot(kernel: &Path, initrd: &Path) -> Result<Self, Box<dyn Error>> {
+    fn boot(kernel: &Path, initrd: &Path, words: &str) -> Result<Self, Box<dyn Error>> {
         let mut qemu = Command::new("qemu-system-x86_64");
-        qemu.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "2048", "-no-reboot"]);
+        // With a thread for each of its processors, those of a busy host make it hang now and then.
+        qemu.args(["-accel", "tcg,thread=single", "-cpu", "max", "-smp", "2", "-m", "2048", "-no-reboot"]);
         qemu.args([
             "-display",
             "none",
@@ -116,7 +139,7 @@ impl Guest {
         ]);
         qemu.arg("-kernel").arg(kernel).arg("-initrd").arg(initrd);
         // `panic=-1` reboots at once, which `-no-reboot` makes an end.
-        qemu.args(["-append", "console=ttyS0 quiet panic=-1 mitigations=off"]);
+        qemu.arg("-append").arg(format!("console=ttyS0 quiet panic=-1 mitigations=off {words}"));
         qemu.stdin(Stdio::null()).stdout(Stdio::piped());
         Ok(Self(qemu.spawn().map_err(|error| format!("{qemu:?}: {error}"))?))
     }
@@ -138,7 +161,7 @@ impl Guest {
             let line = match lines.recv_timeout(left) {
                 Ok(line) => line,
                 Err(mpsc::RecvTimeoutError::Timeout) => {
-                    return Err("the guest is not done in five minutes".into());
+                    return Err("the guest is not done in ten minutes".into());
                 }
                 Err(mpsc::RecvTimeoutError::Disconnected) => {
                     return Err("the guest ended without a last word".into());

@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::Outcome;
 
 /// Programs and the Debian packages that hold them.
-const PACKAGES: [(&str, &str); 11] = [
+const PACKAGES: [(&str, &str); 12] = [
     ("mmdebstrap", "mmdebstrap"),
     ("nft", "nftables"),
     ("ip", "iproute2"),
@@ -15,6 +15,7 @@ const PACKAGES: [(&str, &str); 11] = [
     ("docker-registry", "docker-registry"),
     ("openssl", "openssl"),
     ("skopeo", "skopeo"),
+    ("podman", "podman"),
     ("tmux", "tmux"),
     ("curl", "curl"),
     ("script", "bsdutils"),

@@ -31,6 +31,14 @@ pub enum Error {
         /// The system's answer, if it was a system call.
         errno: Option<Errno>,
     },
+    /// The set-up of a further process in a container failed.
+    #[error("unable to start container process: {message}")]
+    Enter {
+        /// What failed and on what, with the cause.
+        message: String,
+        /// The system's answer, if it was a system call.
+        errno: Option<Errno>,
+    },
     /// A hook failed.
     #[error("error running {kind} hook #{index}: {message}")]
     Hook {
@@ -76,8 +84,11 @@ impl Error {
                 ..
             } => 127,
             Self::Exec { .. } => 126,
-            Self::Init { errno: Some(Errno::NOENT | Errno::NOTDIR), .. } => 127,
-            Self::Init { errno: Some(Errno::ACCESS | Errno::PERM | Errno::ISDIR), .. } => 126,
+            Self::Init { errno: Some(errno), .. } | Self::Enter { errno: Some(errno), .. } => match *errno {
+                Errno::NOENT | Errno::NOTDIR => 127,
+                Errno::ACCESS | Errno::PERM | Errno::ISDIR => 126,
+                _ => 128,
+            },
             _ => 128,
         }
     }

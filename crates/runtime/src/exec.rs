@@ -119,7 +119,12 @@ fn await_execve(channel: &Channel, process: &Process, pid: i32, pidfd: OwnedFd) 
         let _ = pidfd_send_signal(&pidfd, Signal::KILL);
         let _ = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
     }
-    result.map(|console| Exec { pid, pidfd, console })
+    match result {
+        Ok(console) => Ok(Exec { pid, pidfd, console }),
+        // Nothing of the container's own set-up is done a second time.
+        Err(Error::Init { message, errno }) => Err(Error::Enter { message, errno }),
+        Err(error) => Err(error),
+    }
 }
 
 fn attend(channel: &Channel, process: &Process, pid: i32) -> Result<Option<OwnedFd>, Error> {

@@ -14,6 +14,7 @@ use rustix::process::{
     DumpableBehavior, Pid, Signal, WaitId, WaitIdOptions, pidfd_send_signal, set_dumpable_behavior, waitid,
 };
 
+use crate::cgroup::systemd::{self, Unit};
 use crate::cgroup::{Cgroup, Hierarchies, Version};
 use crate::channel::{Channel, Message};
 use crate::create::Watcher;
@@ -31,6 +32,8 @@ pub(crate) struct Checked<'a> {
     pub(crate) root: RootPlan<'a>,
     pub(crate) filter: Option<Program>,
     pub(crate) cgroup_path: String,
+    /// The unit that systemd makes the cgroup for.
+    pub(crate) unit: Option<Unit>,
 }
 
 /// A container's process that was cloned.
@@ -54,10 +57,12 @@ impl<'a> Checked<'a> {
         if linux.is_some_and(|linux| linux.intel_rdt.is_some()) {
             return Err(Error::InvalidSpec("intelRdt is not supported".to_owned()));
         }
+        let unit = unit(request)?;
         Ok(Self {
             root: RootPlan::new(spec, request.bundle, request.rootfs, &namespaces)?,
             filter: compile_filter(spec)?,
-            cgroup_path: cgroup_path(request)?,
+            cgroup_path: unit.as_ref().map_or_else(|| cgroup_path(request), Unit::path),
+            unit,
             namespaces,
         })
     }
@@ -70,18 +75,28 @@ pub(crate) fn compile_filter(spec: &berth_oci::Spec) -> Result<Option<Program>, 
 }
 
 /// Where the container's cgroup is, from the root of the hierarchies.
-fn cgroup_path(request: &Create<'_>) -> Result<String, Error> {
-    let configured = request.spec.linux.as_ref().map_or("", |linux| linux.cgroups_path.as_str());
-    if request.options.systemd_cgroup {
-        return Err(Error::InvalidSpec(
-            "systemd not running on this host, cannot use systemd cgroups manager".to_owned(),
-        ));
-    }
-    Ok(match configured {
+fn cgroup_path(request: &Create<'_>) -> String {
+    match configured_path(request) {
         "" => format!("/{}", request.id),
         path if path.starts_with('/') => path.to_owned(),
         path => format!("/{path}"),
-    })
+    }
+}
+
+/// The unit, if systemd is to make the cgroup.
+fn unit(request: &Create<'_>) -> Result<Option<Unit>, Error> {
+    if !request.options.systemd_cgroup {
+        return Ok(None);
+    }
+    if !systemd::is_running() {
+        let text = "systemd not running on this host, cannot use systemd cgroups manager";
+        return Err(Error::InvalidSpec(text.to_owned()));
+    }
+    Unit::parse(configured_path(request), request.id).map(Some).map_err(Error::InvalidSpec)
+}
+
+fn configured_path<'a>(request: &Create<'a>) -> &'a str {
+    request.spec.linux.as_ref().map_or("", |linux| linux.cgroups_path.as_str())
 }
 
 /// Clones the container's process and sees it to the point before `execve`.
@@ -128,7 +143,8 @@ fn clone_init(
     let hierarchies = Arc::new(Hierarchies::detect()?);
     let resources = resources(spec);
     // A process can be cloned into a group of version 2; one of version 1 is made while the process mounts.
-    let ahead = hierarchies.version() == Version::V2;
+    // systemd makes one for a process that is there.
+    let ahead = hierarchies.version() == Version::V2 && checked.unit.is_none();
     let cgroup =
         ahead.then(|| Cgroup::create(&hierarchies, &checked.cgroup_path, resources.as_ref())).transpose()?;
     let sources = if checked.root.needs_caller() { checked.root.open_sources()? } else { Sources::default() };
@@ -168,7 +184,7 @@ fn clone_init(
                 state: State { pid, ..state },
             };
             if let Err(error) =
-                launched.make_cgroup(&hierarchies, &checked.cgroup_path, resources.as_ref(), own_user)
+                launched.make_cgroup(request, checked, &hierarchies, resources.as_ref(), own_user)
             {
                 launched.undo();
                 return Err(error);
@@ -192,7 +208,7 @@ fn clone_init(
                 cgroup: CgroupJoin {
                     hierarchies: Some(&hierarchies),
                     path: &checked.cgroup_path,
-                    is_member: ahead || own_user,
+                    is_member: ahead || own_user || checked.unit.is_some(),
                     new_namespace: namespaces.is_new(LinuxNamespaceType::Cgroup),
                 },
                 listener,
@@ -326,12 +342,16 @@ impl Launched {
     /// Makes the cgroup, if it is not there yet, and what else only the caller can do. The process waits for it.
     fn make_cgroup(
         &mut self,
+        request: &Create<'_>,
+        checked: &Checked<'_>,
         hierarchies: &Arc<Hierarchies>,
-        path: &str,
         resources: &LinuxResources,
         attach: bool,
     ) -> Result<(), Error> {
-        if self.cgroup.is_none() {
+        let path = checked.cgroup_path.as_str();
+        if let Some(unit) = &checked.unit {
+            self.cgroup = Some(systemd::create(hierarchies, unit, self.pid, request.spec, resources)?);
+        } else if self.cgroup.is_none() {
             self.cgroup = Some(Cgroup::create(hierarchies, path, resources)?);
             if let (true, Some(cgroup), Some(pid)) = (attach, &self.cgroup, Pid::from_raw(self.pid)) {
                 cgroup.attach(pid).map_err(|error| {

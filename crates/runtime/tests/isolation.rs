@@ -148,6 +148,28 @@ fn a_time_namespace_has_its_offsets() {
 }
 
 #[test]
+fn memory_is_shared_with_another_container() {
+    let mut first = Bundle::new("echo from-first >/dev/shm/x; ln -s /etc /tmp/link; exec sleep 100");
+    first.start();
+    let pid = first.state("pid");
+    common::until(|| {
+        first.oci(&["exec", &first.id, "cat", "/dev/shm/x"]).out == "from-first"
+            && first.oci(&["exec", &first.id, "test", "-L", "/tmp/link"]).code == 0
+    });
+    let mut second = Bundle::new("cat /dev/shm/x; echo from-second >/dev/shm/y; pwd");
+    second.namespace("ipc", Some(&format!("/proc/{pid}/ns/ipc")));
+    second.spec["process"]["cwd"] = json!("/var");
+    second.spec["mounts"].as_array_mut().unwrap().retain(|mount| mount["destination"] != "/dev/shm");
+    second.mount("bind", &format!("/proc/{pid}/root/dev/shm"), "/dev/shm", &["rbind", "rprivate"]);
+    assert_eq!(second.run().ok(), "from-first\n/var");
+    assert_eq!(first.oci(&["exec", &first.id, "cat", "/dev/shm/y"]).ok(), "from-second");
+    // A link is of the other container's making, and leads nowhere.
+    let last = second.spec["mounts"].as_array_mut().unwrap().len() - 1;
+    second.spec["mounts"][last]["source"] = json!(format!("/proc/{pid}/root/tmp/link/"));
+    assert!(second.run().failed().contains("too many levels of symbolic links"));
+}
+
+#[test]
 fn names_and_kernel_parameters() {
     check(
         "hostname; cat /proc/sys/kernel/domainname /proc/sys/kernel/shmmni /proc/sys/net/ipv4/ip_forward",

@@ -1,25 +1,6 @@
 #!/bin/busybox sh
 # A bundle by `berth oci` and containers of a whole engine on cgroup version 2: every limit is in force inside.
-failures=0
-
-# expect WHAT EXPECTED COMMAND…: what the command says.
-expect() {
-  local what=$1 expected=$2 said
-  shift 2
-  said=$("$@" 2>&1)
-  if [ "$said" = "$expected" ]; then
-    echo "engine: $what ... ok"
-  else
-    echo "engine: $what ... FAILED: expected '$expected', got '$said'"
-    failures=$((failures + 1))
-  fi
-}
-
-# status COMMAND…: how the command ends, as a word.
-status() {
-  "$@" >/tmp/said 2>&1
-  echo $?
-}
+. /expect.sh
 
 # A bundle. The program and the limits are the only lines that differ from what `berth oci spec` writes.
 mkdir -p /tmp/bundle/rootfs
@@ -63,9 +44,42 @@ expect "out of memory" 137 \
 expect "OOMKilled" true berth inspect -f '{{.State.OOMKilled}}' oom
 berth rm oom >/dev/null
 
-kmsg='mknod /tmp/kmsg c 1 11 && dd if=/tmp/kmsg of=/dev/null bs=8192 count=1'
-expect "a device that is not allowed" 1 status berth run --rm --net none busybox sh -c "$kmsg"
-expect "a device that is" 0 status berth run --rm --net none --device-cgroup-rule 'c 1:11 r' busybox sh -c "$kmsg"
+disk=$(tr : ' ' </sys/block/nullb0/dev)
+read="mknod /tmp/disk b $disk && head -c 1 /tmp/disk >/dev/null"
+expect "a device that is not allowed" 1 status berth run --rm --net none busybox sh -c "$read"
+expect "a device that is" 0 status berth run --rm --net none --device-cgroup-rule "b ${disk% *}:* r" busybox sh -c "$read"
+expect "a device of the host" 0 status berth run --rm --net none --device /dev/nullb0:/dev/disk:r busybox head -c 1 /dev/disk
+expect "rates of a disk" "${disk% *}:0 rbps=1048576 wbps=max riops=max wiops=20" \
+  file --device-read-bps /dev/nullb0:1mb --device-write-iops /dev/nullb0:20 io.max
+expect "the host's cgroup namespace" 1 \
+  sh -c 'berth run --rm --net none --cgroupns host busybox cat /proc/self/cgroup | grep -c "^0::/berth/[0-9a-f]*$"'
+
+berth run -d --name small --net none --pids-limit 3 --cpus 0.1 busybox sleep 1000 >/dev/null
+expect "exec into the limits" 0::/ berth exec small cat /proc/self/cgroup
+expect "exec beyond the limits" "can't fork: Resource temporarily unavailable" \
+  sh -c "berth exec small sh -c 'sleep 1 & sleep 1 & sleep 1 &' 2>&1 | grep -o \"can't fork: .*\""
+sleep 2
+berth exec small sh -c 'i=0; while [ $i -lt 20000 ]; do i=$((i + 1)); done'
+throttled() { grep -q 'nr_throttled [1-9]' /sys/fs/cgroup/berth/*/cpu.stat && echo yes; }
+expect "throttled" yes throttled
+kill -9 $daemon
+wait $daemon
+expect "a container goes on without the engine" 1 sh -c "grep -c . /sys/fs/cgroup/berth/*/cgroup.procs"
+berth daemon >>/tmp/daemon.log 2>&1 &
+daemon=$!
+tries=0
+until berth version >/dev/null 2>&1 || [ $tries -gt 100 ]; do
+  tries=$((tries + 1))
+  sleep 0.2
+done
+expect "a container outlives its engine" running berth inspect -f '{{.State.Status}}' small
+expect "its limits too" "small 1" berth stats --no-stream --format '{{.Name}} {{.PIDs}}' small
+berth rm -f small >/dev/null
+
+berth run -d --name web -p 8080:80 busybox httpd -f -h /var/www >/dev/null
+expect "a published port" "it works" sh -c 'for try in 1 2 3 4 5; do wget -qO- http://127.0.0.1:8080/index.html && break; sleep 0.5; done'
+expect "a container's own network" 1 sh -c "berth exec web ip -o addr show eth0 | grep -c 'inet '"
+berth rm -f web >/dev/null
 
 berth run -d --name spin --net none busybox sh -c 'while :; do :; done' >/dev/null
 used() { sed -n 's/^usage_usec //p' /sys/fs/cgroup/berth/*/cpu.stat; }

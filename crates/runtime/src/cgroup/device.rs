@@ -51,7 +51,7 @@ impl Access {
         self.0 == 0
     }
 
-    fn text(self) -> String {
+    pub(super) fn text(self) -> String {
         let letters = [(Self::READ, 'r'), (Self::WRITE, 'w'), (Self::MKNOD, 'm')];
         letters.into_iter().filter(|(access, _)| self.0 & access.0 != 0).map(|(_, letter)| letter).collect()
     }

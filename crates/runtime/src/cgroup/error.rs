@@ -64,6 +64,16 @@ pub enum Error {
         /// `frozen`, `thawed`.
         state: &'static str,
     },
+    /// systemd did not do what it was asked for.
+    #[error("unable to {operation} '{unit}': {reason}")]
+    Systemd {
+        /// The verb.
+        operation: &'static str,
+        /// The unit.
+        unit: String,
+        /// What systemd said.
+        reason: String,
+    },
     /// A system call failed.
     #[error("cannot {operation} {path}")]
     Io {

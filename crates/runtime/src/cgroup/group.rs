@@ -12,7 +12,7 @@ use rustix::process::Pid;
 use super::error::{AttachError, Error};
 use super::file::{self, Dir};
 use super::hierarchy::{Controller, Hierarchies, Unified, Version, relative};
-use super::{v1, v2};
+use super::{systemd, v1, v2};
 
 /// A control group. Dropping the value leaves the group as it is.
 #[derive(Debug)]
@@ -62,12 +62,30 @@ impl Cgroup {
         Ok(group)
     }
 
-    /// A group that is there already.
+    /// A group that somebody else has made for a process: the process enters it where it is not in it yet, and its
+    /// limits are set. On failure it is left as it is.
+    pub(super) fn adopt(
+        hierarchies: &Arc<Hierarchies>,
+        path: &str,
+        pid: i32,
+        resources: &LinuxResources,
+    ) -> Result<Self, Error> {
+        let mut group = Self::new(hierarchies, relative(path)?, None);
+        group.make(resources)?;
+        group.set_devices(&resources.devices, false)?;
+        group.update_limits(resources)?;
+        let entered = Pid::from_raw(pid).map_or(Ok(()), |pid| group.attach(pid));
+        entered.map_err(|error| Error::io("enter cgroup", group.path(), error.errno))?;
+        Ok(group)
+    }
+
+    /// A group that is there already: its path, or `slice:prefix:name` where systemd made it.
     ///
     /// # Errors
     /// [`Error::Io`] when it is not there.
     pub fn reopen(hierarchies: &Arc<Hierarchies>, path: &str) -> Result<Self, Error> {
-        let path = relative(path)?;
+        let unit = if path.starts_with('/') { None } else { systemd::Unit::parse(path, "").ok() };
+        let path = relative(&unit.map_or_else(|| path.to_owned(), |unit| unit.path()))?;
         let failed = |errno| Error::io("open cgroup", format!("/{path}"), errno);
         if let Some(hierarchy) = hierarchies.v1.first() {
             accessat(&hierarchy.root, path.as_str(), Access::EXISTS, AtFlags::empty()).map_err(failed)?;
@@ -114,6 +132,7 @@ impl Cgroup {
     /// # Errors
     /// As [`Cgroup::apply`].
     pub fn update(&self, resources: &LinuxResources) -> Result<(), Error> {
+        systemd::update(&self.path, self.version(), resources)?;
         if !resources.devices.is_empty() {
             self.set_devices(&resources.devices, false)?;
         }
@@ -167,12 +186,13 @@ impl Cgroup {
         Ok(())
     }
 
-    /// Removes the group and all groups below it. The processes must have ended; those that are still on their way
+    /// Removes the group and all groups below it, and the unit of systemd that it belongs to. The processes must have ended; those that are still on their way
     /// out are waited for, a fifth of a second at most. A group that is gone already counts as removed.
     ///
     /// # Errors
     /// [`Error::Io`] with `EBUSY` when processes are left. Every hierarchy is tried, the first error is told.
     pub fn remove(&self) -> Result<(), Error> {
+        systemd::stop(&self.path);
         let mut first = Ok(());
         for root in self.roots() {
             if let Err(errno) = super::kill::remove_tree(root, &self.path) {

@@ -160,7 +160,16 @@ impl Hierarchies {
     /// # Errors
     /// [`Error::NotMounted`] when there is none.
     pub fn detect() -> Result<Self, Error> {
-        Self::at(Path::new(ROOT))
+        Self::find(Path::new(ROOT), super::systemd::is_running())
+    }
+
+    /// As [`Hierarchies::detect`], with the hierarchy that systemd keeps even where there is no systemd: other
+    /// runtimes make their groups there all the same.
+    ///
+    /// # Errors
+    /// [`Error::NotMounted`] when there is none.
+    pub fn detect_all() -> Result<Self, Error> {
+        Self::find(Path::new(ROOT), true)
     }
 
     /// Looks at another place where cgroup file systems are mounted as they are below `/sys/fs/cgroup`.
@@ -168,6 +177,10 @@ impl Hierarchies {
     /// # Errors
     /// [`Error::NotMounted`] when there is none.
     pub fn at(root: &Path) -> Result<Self, Error> {
+        Self::find(root, super::systemd::is_running())
+    }
+
+    fn find(root: &Path, systemd: bool) -> Result<Self, Error> {
         let missing = || Error::NotMounted { path: root.display().to_string() };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let base = openat(CWD, root, flags, Mode::empty()).map_err(|_| missing())?;
@@ -177,7 +190,7 @@ impl Hierarchies {
             let names = names(&base);
             let has = |name: &&str| names.iter().any(|known| known == name);
             let unified = Some("unified").filter(has).and_then(|name| follow(&base, name, CGROUP2_MAGIC));
-            Self { v1: find_v1(&base, &has), unified: unified.map(Unified::new) }
+            Self { v1: find_v1(&base, &has, systemd), unified: unified.map(Unified::new) }
         };
         if found.v1.is_empty() && found.unified.is_none() { Err(missing()) } else { Ok(found) }
     }
@@ -364,11 +377,11 @@ fn parents(path: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Each hierarchy once: several controllers on one mount are links to it.
-fn find_v1(base: &OwnedFd, has: &dyn Fn(&&str) -> bool) -> Vec<Hierarchy> {
+fn find_v1(base: &OwnedFd, has: &dyn Fn(&&str) -> bool, systemd: bool) -> Vec<Hierarchy> {
     let mut found: Vec<(u64, Hierarchy)> = Vec::new();
     for (controller, name) in Controller::V1 {
         // Without a systemd that sorts processes by it, its hierarchy says nothing.
-        if !has(&name) || (controller == Controller::Systemd && !systemd_runs()) {
+        if !has(&name) || (controller == Controller::Systemd && !systemd) {
             continue;
         }
         let Some(root) = follow(base, name, CGROUP_MAGIC) else { continue };
@@ -382,10 +395,6 @@ fn find_v1(base: &OwnedFd, has: &dyn Fn(&&str) -> bool) -> Vec<Hierarchy> {
         found.push((device, Hierarchy { root, name, controllers }));
     }
     found.into_iter().map(|(_, hierarchy)| hierarchy).collect()
-}
-
-fn systemd_runs() -> bool {
-    rustix::fs::access("/run/systemd/system", rustix::fs::Access::EXISTS).is_ok()
 }
 
 /// What is in the directory. Asking for names that are not there would cost more.

@@ -1,7 +1,7 @@
 //! Control groups: create them, set limits, move processes in, measure, freeze, kill, remove.
 //!
 //! Owns every file below `/sys/fs/cgroup` that belongs to a container: version 1, version 2 and the hybrid of both
-//! behind one [`Cgroup`]. Knows nothing of containers, images or Docker's defaults: what it is told arrives as
+//! behind one [`Cgroup`], made by itself or by systemd. Knows nothing of containers, images or Docker's defaults: what it is told arrives as
 //! `oci::runtime::LinuxResources`.
 //!
 //! [`Hierarchies::detect`] looks at the host once (some thirty cheap system calls, no file is parsed) and keeps the
@@ -26,6 +26,7 @@ mod hierarchy;
 mod kill;
 mod oom;
 mod stats;
+pub(crate) mod systemd;
 mod v1;
 mod v2;
 

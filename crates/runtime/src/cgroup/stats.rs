@@ -159,6 +159,12 @@ impl Cgroup {
         self.read_stats(true)
     }
 
+    /// What a file of version 1's `cpuset` says, by its name without the controller's; empty where there is none.
+    pub(crate) fn cpuset(&self, name: &str) -> String {
+        let dir = self.dir(Controller::Cpuset).filter(|_| self.version() != Version::V2);
+        dir.and_then(|dir| dir.read(&format!("cpuset.{name}")).ok()).unwrap_or_default()
+    }
+
     fn read_stats(&self, full: bool) -> Result<Stats, Error> {
         let mut reader = Reader { buffer: Vec::with_capacity(4096) };
         let unified = self.version() == Version::V2;

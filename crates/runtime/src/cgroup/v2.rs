@@ -72,7 +72,7 @@ fn set_memory(group: &Cgroup, memory: &LinuxMemory) -> Result<(), Error> {
 }
 
 /// The limit of swap alone, from the limits of memory and of memory and swap together.
-fn swap_alone(limit: i64, both: i64) -> Result<Option<String>, Error> {
+pub(super) fn swap_alone(limit: i64, both: i64) -> Result<Option<String>, Error> {
     let invalid = |reason: String| Err(Error::Invalid { setting: "memory swap limit", reason });
     match (limit, both) {
         // No limit of memory means none of both, as version 1 has it.
@@ -129,7 +129,7 @@ fn set_cpu(group: &Cgroup, cpu: &LinuxCpu) -> Result<(), Error> {
 /// Shares of 2 to 262144 as a weight of 1 to 10000, so that the defaults meet: 1024 becomes 100.
 ///
 /// Both scales are logarithmic in use; this is the parabola through (2, 1), (1024, 100) and (262144, 10000) on them.
-fn weight_of_shares(shares: u64) -> u64 {
+pub(super) fn weight_of_shares(shares: u64) -> u64 {
     match shares {
         ..=2 => 1,
         262_144.. => 10_000,

@@ -173,13 +173,13 @@ impl Container {
         if !self.is_alive() {
             return Status::Stopped;
         }
+        if self.cgroup().and_then(|cgroup| cgroup.frozen().ok()) == Some(true) {
+            return Status::Paused;
+        }
         if rustix::fs::access(self.directory.fifo(), rustix::fs::Access::EXISTS).is_ok() {
             return Status::Created;
         }
-        match self.cgroup().and_then(|cgroup| cgroup.frozen().ok()) {
-            Some(true) => Status::Paused,
-            _ => Status::Running,
-        }
+        Status::Running
     }
 
     /// Its cgroup, if it is still there.
@@ -217,7 +217,7 @@ fn check_id(id: &str) -> Result<(), Failure> {
         return Err(Failure::new("container id cannot be empty"));
     }
     if id.len() > ID_MAX || id == "." || id == ".." || !id.chars().all(fits) {
-        return Err(Failure::new(format!("invalid container ID format: {id}")));
+        return Err(Failure::new("invalid container ID format"));
     }
     Ok(())
 }

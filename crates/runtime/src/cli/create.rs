@@ -58,6 +58,10 @@ struct Request<'a> {
 
 pub(super) fn create(global: &Global, arguments: &Parsed) -> Outcome {
     protect::protect()?;
+    make(global, arguments).map_err(|failure| failure.during("runc create failed"))
+}
+
+fn make(global: &Global, arguments: &Parsed) -> Outcome {
     let mut request = Request::read(global, arguments)?;
     terminal::check(&request.spec, true, arguments.value("console-socket"))?;
     let directory = Directory::of(global, request.id)?;
@@ -66,14 +70,17 @@ pub(super) fn create(global: &Global, arguments: &Parsed) -> Outcome {
         let created = request.launch(&directory, Gate::Fifo(fifo))?;
         hand_over(arguments, &created).inspect_err(|_| created.undo())
     });
-    result.map(|()| ExitCode::SUCCESS).map_err(|failure| {
+    result.map(|()| ExitCode::SUCCESS).inspect_err(|_| {
         let _ = directory.remove();
-        failure.during("runc create failed")
     })
 }
 
 pub(super) fn run(global: &Global, arguments: &Parsed) -> Outcome {
     protect::protect()?;
+    make_and_attend(global, arguments).map_err(|failure| failure.during("runc run failed"))
+}
+
+fn make_and_attend(global: &Global, arguments: &Parsed) -> Outcome {
     let mut request = Request::read(global, arguments)?;
     let detached = arguments.has("detach");
     terminal::check(&request.spec, detached, arguments.value("console-socket"))?;
@@ -83,7 +90,7 @@ pub(super) fn run(global: &Global, arguments: &Parsed) -> Outcome {
     if result.is_err() {
         let _ = directory.remove();
     }
-    result.map_err(|failure| failure.during("runc run failed"))
+    result
 }
 
 fn run_in(request: &mut Request<'_>, arguments: &Parsed, directory: &Directory, detached: bool) -> Outcome {
@@ -226,9 +233,8 @@ pub(super) fn start(global: &Global, arguments: &Parsed) -> Outcome {
     match container.status() {
         Status::Created => {}
         Status::Stopped => return Err(Failure::new("cannot start a container that has stopped")),
-        Status::Running | Status::Paused => {
-            return Err(Failure::new("cannot start an already running container"));
-        }
+        Status::Running => return Err(Failure::new("cannot start an already running container")),
+        Status::Paused => return Err(Failure::new("cannot start a container in the paused state")),
         Status::Creating => return Err(Failure::new("cannot start a container that is being created")),
     }
     let spec = container.spec()?;

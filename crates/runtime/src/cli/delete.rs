@@ -10,7 +10,7 @@ use rustix::process::{Signal, pidfd_send_signal};
 use super::arguments::{Flag, Parsed};
 use super::container::{Container, Directory};
 use super::{Failure, Global, Outcome};
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, systemd};
 use crate::hooks;
 
 pub(super) const FLAGS: &[Flag] = &[Flag::switch("force").or('f')];
@@ -43,7 +43,12 @@ pub(super) fn delete(global: &Global, arguments: &Parsed) -> Outcome {
         }
     }
     let state = container.state(Status::Stopped, &spec);
-    clean_up(container.cgroup().as_ref(), &container.directory)?;
+    let cgroup = container.cgroup();
+    if cgroup.is_none() {
+        // systemd has taken the group away with its last process; what failed it remembers.
+        systemd::stop(&container.record.cgroup);
+    }
+    clean_up(cgroup.as_ref(), &container.directory)?;
     if let Some(found) = &spec.hooks {
         hooks::run("poststop", &found.poststop, &state)?;
     }

@@ -119,7 +119,8 @@ fn is_gone(error: &std::io::Error) -> bool {
 /// The number of a signal: `KILL`, `SIGKILL`, `9`, `RTMIN+3`, `RTMAX-1`.
 pub(super) fn number(name: &str) -> Option<i32> {
     if let Ok(number) = name.parse::<i32>() {
-        return (1..=REAL_TIME_MAX).contains(&number).then_some(number);
+        // Nought only asks whether there is a process.
+        return (0..=REAL_TIME_MAX).contains(&number).then_some(number);
     }
     let upper = name.to_ascii_uppercase();
     let bare = upper.strip_prefix("SIG").unwrap_or(&upper);

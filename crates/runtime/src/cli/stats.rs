@@ -25,7 +25,7 @@ pub(super) fn events(global: &Global, arguments: &Parsed) -> Outcome {
     };
     let cgroup = container.cgroup().ok_or_else(no_cgroup)?;
     if arguments.has("stats") {
-        return show(id, "stats", &stats_json(&cgroup.stats()?));
+        return show(id, "stats", &stats_json(&cgroup)?);
     }
     let watch = cgroup.watch_oom()?;
     follow(id, &cgroup, &process, watch.as_ref(), interval)
@@ -61,7 +61,7 @@ fn follow(
         }
         if Instant::now() >= next {
             next += interval;
-            show(id, "stats", &stats_json(&cgroup.stats()?))?;
+            show(id, "stats", &stats_json(cgroup)?)?;
         }
     }
 }
@@ -102,7 +102,50 @@ fn parse_interval(text: &str) -> Result<Duration, Failure> {
 }
 
 /// The document of runc's `events`.
-fn stats_json(stats: &Stats) -> Value {
+fn stats_json(cgroup: &Cgroup) -> Result<Value, Failure> {
+    let mut value = counters_json(&cgroup.full_stats()?);
+    value["cpuset"] = cpuset_json(cgroup);
+    // Nobody has told about any.
+    value["network_interfaces"] = Value::Null;
+    Ok(value)
+}
+
+/// Of version 1: a file of version 2 has another meaning, and runc tells noughts.
+fn cpuset_json(cgroup: &Cgroup) -> Value {
+    let number = |name: &str| -> i64 { cgroup.cpuset(name).trim().parse().unwrap_or_default() };
+    let mut value = json!({"cpus": Value::Null, "mems": Value::Null});
+    for name in ["cpus", "mems"] {
+        let list = list_of(&cgroup.cpuset(name));
+        if !list.is_empty() {
+            value[name] = list.into();
+        }
+    }
+    for name in [
+        "cpu_exclusive",
+        "mem_hardwall",
+        "mem_exclusive",
+        "memory_migrate",
+        "memory_spread_page",
+        "memory_spread_slab",
+        "memory_pressure",
+        "sched_load_balance",
+        "sched_relax_domain_level",
+    ] {
+        value[name] = number(name).into();
+    }
+    value
+}
+
+/// `0-2,7` as numbers.
+fn list_of(text: &str) -> Vec<u32> {
+    let range = |range: &str| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        Some(first.parse::<u32>().ok()?..=last.parse::<u32>().ok()?)
+    };
+    text.trim().split(',').filter_map(range).flatten().collect()
+}
+
+fn counters_json(stats: &Stats) -> Value {
     let hugetlb: serde_json::Map<String, Value> = stats
         .hugetlb
         .iter()

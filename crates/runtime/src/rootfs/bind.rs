@@ -1,19 +1,22 @@
 //! Bind mounts as detached clones, and what older kernels need instead of `mount_setattr`.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Component, Path};
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use berth_sys::mount::{
     Attributes, MOUNT_ATTR_ATIME, MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NODIRATIME,
     MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, MOUNT_ATTR_STRICTATIME, mount_setattr,
 };
-use rustix::fs::{StatVfsMountFlags, fstatvfs};
+use rustix::fs::{Mode, OFlags, ResolveFlags, StatVfsMountFlags, fstatvfs, open, openat2};
 use rustix::io::Errno;
 use rustix::mount::{
     FsPickFlags, MountFlags, MountPropagationFlags, OpenTreeFlags, fsconfig_reconfigure, fsconfig_set_flag,
     fsconfig_set_string, fspick, mount_change, mount_remount, open_tree,
 };
 use rustix::path::Arg;
+use rustix::process::{chroot, fchdir};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::options::{Bind, MountOptions};
 
@@ -34,6 +37,61 @@ pub(crate) fn clone_fd<Fd: AsFd>(fd: Fd, reach: Bind) -> Result<OwnedFd, Errno> 
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
     open_tree(fd, "", flags)
+}
+
+/// The same of `/proc/<pid>/root/…`: a mount of another container, cloned from where it is. A file system in memory
+/// that two containers share, as `/dev/shm` with their IPC namespace, is mounted nowhere else.
+///
+/// No links are followed: they would be of the container's making.
+pub(crate) fn clone_of_process(path: &Path, reach: Bind) -> Result<OwnedFd, Errno> {
+    let rest = path.strip_prefix("/proc").map_err(|_| Errno::INVAL)?;
+    let mut parts = rest.components();
+    let (Some(Component::Normal(pid)), Some(Component::Normal(root))) = (parts.next(), parts.next()) else {
+        return Err(Errno::INVAL);
+    };
+    if root != "root" || !pid.as_encoded_bytes().iter().all(u8::is_ascii_digit) {
+        return Err(Errno::INVAL);
+    }
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let namespace = open(Path::new("/proc").join(pid).join("ns/mnt"), flags, Mode::empty())?;
+    let abroad = Abroad::enter(&namespace)?;
+    let place = OFlags::PATH | OFlags::CLOEXEC;
+    let found = open("/", place, Mode::empty()).and_then(|root| {
+        let inside = parts.as_path();
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let name = if inside.as_os_str().is_empty() { Path::new(".") } else { inside };
+        openat2(root, name, place, Mode::empty(), resolve)
+    });
+    let mount = found.and_then(|place| clone_fd(place, reach));
+    abroad.leave().and(mount)
+}
+
+/// A stay in another mount namespace.
+struct Abroad {
+    home: OwnedFd,
+    root: OwnedFd,
+    directory: OwnedFd,
+}
+
+impl Abroad {
+    fn enter(namespace: &OwnedFd) -> Result<Self, Errno> {
+        let (file, place) = (OFlags::RDONLY | OFlags::CLOEXEC, OFlags::PATH | OFlags::CLOEXEC);
+        let stay = Self {
+            home: open("/proc/self/ns/mnt", file, Mode::empty())?,
+            root: open("/", place, Mode::empty())?,
+            directory: open(".", place, Mode::empty())?,
+        };
+        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Mount))?;
+        Ok(stay)
+    }
+
+    /// Back, to the root and the directory that were left: the namespace alone would not remember them.
+    fn leave(self) -> Result<(), Errno> {
+        move_into_link_name_space(self.home.as_fd(), Some(LinkNameSpaceType::Mount))?;
+        fchdir(&self.root)?;
+        chroot(".")?;
+        fchdir(&self.directory)
+    }
 }
 
 /// Whether the kernel has `mount_setattr` (Linux 5.12), which changes mounts that are attached nowhere. It is asked

@@ -75,7 +75,7 @@ impl FileSystem<'_> {
             }
         }
         fsconfig_create(context.as_fd()).map_err(|errno| match errno {
-            // Before Linux 6.5 overlayfs takes `lowerdir+` as text, and refuses it only here.
+            // An overlayfs that takes the options of these calls as text refuses what it does not know only here.
             Errno::INVAL if self.kind == "overlay" => Refused::ByCall,
             errno => Refused::BySystem(errno),
         })?;
@@ -176,7 +176,7 @@ fn set_overlay_option(context: &OwnedFd, option: &str) -> Result<(), Refused> {
     match option.split_once('=') {
         Some(("lowerdir", layers)) => {
             // Layers that hold only data have no place in this form of the option before Linux 6.7's `datadir+`.
-            let layers = split_layers(layers).ok_or(Refused::ByCall)?;
+            let layers = split_layers(layers).filter(|_| takes_layers_one_by_one()).ok_or(Refused::ByCall)?;
             layers.iter().try_for_each(|layer| set_layer(context, "lowerdir+", layer))
         }
         Some((key @ ("upperdir" | "workdir"), path)) if path.len() > STRING_MAX => {
@@ -184,6 +184,18 @@ fn set_overlay_option(context: &OwnedFd, option: &str) -> Result<(), Refused> {
         }
         _ => set_option(context, option),
     }
+}
+
+/// Older kernels refuse it too, but not without a line in the kernel's log for every container.
+fn takes_layers_one_by_one() -> bool {
+    at_least(&rustix::system::uname().release().to_string_lossy(), (6, 7))
+}
+
+/// Whether the release of a kernel is this one or newer.
+fn at_least(release: &str, wanted: (u32, u32)) -> bool {
+    let mut numbers =
+        release.split(|letter: char| !letter.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= wanted
 }
 
 fn set_layer(context: &OwnedFd, key: &str, path: &str) -> Result<(), Refused> {
@@ -246,6 +258,12 @@ mod tests {
         assert_eq!(split_layers("/a:/b").unwrap(), ["/a", "/b"]);
         assert_eq!(split_layers(r"/a\:1:/b\\2").unwrap(), ["/a:1", r"/b\2"]);
         assert!(split_layers("/a::/data").is_none());
+    }
+
+    #[test]
+    fn releases_are_compared_as_numbers() {
+        assert!(at_least("6.18.44-fc", (6, 7)) && at_least("6.7", (6, 7)) && at_least("10.0-rc1", (6, 7)));
+        assert!(!at_least("6.1.0-56-cloud-amd64", (6, 7)) && !at_least("5.10", (6, 7)));
     }
 
     #[test]

@@ -14,6 +14,8 @@ use serde_json::{Value, json};
 
 /// A directory with `config.json` and `rootfs`, a state of its own, and all of it gone at the end.
 pub(crate) struct Bundle {
+    /// Its name is no other's, so that nobody takes it for something of his own.
+    directory: tempfile::TempDir,
     pub(crate) path: PathBuf,
     pub(crate) id: String,
     pub(crate) spec: Value,
@@ -50,23 +52,14 @@ impl Said {
     }
 }
 
-/// An example program of this crate. `cargo test --test` does not build them, so they are built here, once.
-pub(crate) fn program(name: &str) -> PathBuf {
-    static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
-    let directory = DIRECTORY.get_or_init(|| {
-        let test = std::env::current_exe().unwrap();
-        let profile = test.parent().unwrap().parent().unwrap();
-        let name = match profile.file_name().unwrap().to_str().unwrap() {
-            "debug" => "dev",
-            other => other,
-        };
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "--package", "berth-runtime", "--examples", "--profile", name]);
-        cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
-        assert!(cargo.status().unwrap().success());
-        profile.join("examples")
-    });
-    directory.join(name)
+/// One of the programs of `tests/programs`, which Cargo builds with the tests.
+pub(crate) fn program(name: &str) -> &'static Path {
+    Path::new(match name {
+        "oci" => env!("CARGO_BIN_EXE_runtime-test-oci"),
+        "library" => env!("CARGO_BIN_EXE_runtime-test-library"),
+        "without" => env!("CARGO_BIN_EXE_runtime-test-without"),
+        other => panic!("there is no program {other}"),
+    })
 }
 
 impl Bundle {
@@ -74,11 +67,13 @@ impl Bundle {
     pub(crate) fn new(script: &str) -> Bundle {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let id = format!("rt-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let path = std::env::temp_dir().join(format!("berth-runtime-{id}"));
-        std::fs::create_dir_all(path.join("rootfs")).unwrap();
-        unpack(&path.join("rootfs"));
         // Other users run in it, too.
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        let mode: std::fs::Permissions = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        let directory =
+            tempfile::Builder::new().prefix("bundle-").permissions(mode.clone()).tempdir().unwrap();
+        let path = directory.path().to_owned();
+        std::fs::create_dir(path.join("rootfs")).unwrap();
+        unpack(&path.join("rootfs"));
         std::fs::set_permissions(path.join("rootfs"), mode).unwrap();
         let said = Command::new(program("oci")).arg("spec").current_dir(&path).output().unwrap();
         assert!(said.status.success(), "{said:?}");
@@ -87,7 +82,7 @@ impl Bundle {
         spec["process"]["terminal"] = false.into();
         spec["process"]["args"] = json!(["sh", "-c", script]);
         spec["root"]["readonly"] = false.into();
-        Bundle { path, id, spec }
+        Bundle { directory, path, id, spec }
     }
 
     pub(crate) fn rootfs(&self) -> PathBuf {
@@ -205,7 +200,7 @@ impl Drop for Bundle {
             self.oci(&["delete", "--force", &self.id]);
         }
         let leaked = cgroups_of(&self.id);
-        let _ = std::fs::remove_dir_all(&self.path);
+        let _ = std::fs::remove_dir_all(self.directory.path());
         if !std::thread::panicking() {
             assert!(leaked.is_empty(), "left behind: {leaked:?}");
         }
@@ -230,10 +225,10 @@ pub(crate) fn until(mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// A root file system: the image of the test lab, or Debian's own static busybox.
+/// A root file system: the image that `cargo xtask test` made, or Debian's own static busybox.
 fn unpack(to: &Path) {
-    let image = Path::new("/srv/images/busybox.tar");
-    if image.exists() {
+    if let Some(images) = std::env::var_os("BERTH_IMAGES") {
+        let image = Path::new(&images).join("busybox.tar");
         let status = Command::new("tar").arg("-xf").arg(image).arg("-C").arg(to).status().unwrap();
         assert!(status.success());
         return;

@@ -56,7 +56,7 @@ pub(super) fn reopen(path: &str) -> Result<Cgroup, Error> {
     let hierarchies = match HIERARCHIES.get() {
         Some(hierarchies) => hierarchies,
         None => {
-            let found = Hierarchies::detect().map_err(cgroup)?;
+            let found = Hierarchies::detect_all().map_err(cgroup)?;
             HIERARCHIES.get_or_init(|| Arc::new(found))
         }
     };

@@ -191,6 +191,10 @@ fn run(
     let exit_file = request.exit_file.clone();
     if let Runtime::Command { path, args, root } = std::mem::take(&mut request.runtime) {
         let StartRequest { id, dir, spec, rootfs, .. } = request;
+        let mut args = args;
+        if Group::is_of_systemd(spec) {
+            args.push("--systemd-cgroup".to_owned());
+        }
         let runtime = Foreign::prepare((path, args, root), id, dir, spec, rootfs)?;
         let Made { pid, pidfd, console } = runtime.run(ends, terminal).inspect_err(|_| runtime.delete())?;
         let group = Group::reopen(&Group::path_of(spec));
@@ -208,7 +212,7 @@ fn run(
         rootfs: &request.rootfs,
         stdio,
         preserve_fds: Vec::new(),
-        options: Options::default(),
+        options: Options { systemd_cgroup: Group::is_of_systemd(&request.spec), ..Options::default() },
     };
     let running = berth_runtime::run(&create).map_err(|error| refused("create", &error))?;
     let container = Container {

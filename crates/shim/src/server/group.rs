@@ -27,8 +27,14 @@ impl Group {
 
     /// The group that another runtime has made; none if it cannot be found there.
     pub(super) fn reopen(path: &str) -> Group {
-        let found = Hierarchies::detect().ok().filter(|_| !path.is_empty());
+        let found = Hierarchies::detect_all().ok().filter(|_| !path.is_empty());
         Group::new(found.and_then(|found| Cgroup::reopen(&Arc::new(found), path).ok()))
+    }
+
+    /// Whether systemd is to make it: then the configuration names a slice, a prefix and a name, and no path.
+    pub(super) fn is_of_systemd(spec: &Spec) -> bool {
+        let path = Self::path_of(spec);
+        !path.starts_with('/') && path.split(':').count() == 3
     }
 
     /// Where it will be; empty if the configuration names none.
@@ -69,7 +75,9 @@ impl Group {
 
     /// Whether the kernel has ever killed.
     pub(super) fn oom_killed(&self) -> bool {
-        self.cgroup.as_ref().is_some_and(|cgroup| cgroup.oom_kills().is_ok_and(|count| count > 0))
+        // systemd takes a group away with its last process: then there is only what was seen before.
+        let count = self.cgroup.as_ref().and_then(|cgroup| cgroup.oom_kills().ok());
+        count.unwrap_or(self.killed) > 0
     }
 
     /// Kills all in it.
