@@ -54,7 +54,7 @@ expect "rates of a disk" "${disk% *}:0 rbps=1048576 wbps=max riops=max wiops=20"
 expect "the host's cgroup namespace" 1 \
   sh -c 'berth run --rm --net none --cgroupns host busybox cat /proc/self/cgroup | grep -c "^0::/berth/[0-9a-f]*$"'
 
-berth run -d --name small --net none --pids-limit 3 --cpus 0.1 busybox sleep 1000 >/dev/null
+berth run -d --name small --net none --init --pids-limit 4 --cpus 0.1 busybox sleep 1000 >/dev/null
 expect "exec into the limits" 0::/ berth exec small cat /proc/self/cgroup
 expect "exec beyond the limits" "can't fork: Resource temporarily unavailable" \
   sh -c "berth exec small sh -c 'sleep 1 & sleep 1 & sleep 1 &' 2>&1 | grep -o \"can't fork: .*\""
@@ -64,7 +64,7 @@ throttled() { grep -q 'nr_throttled [1-9]' /sys/fs/cgroup/berth/*/cpu.stat && ec
 expect "throttled" yes throttled
 kill -9 $daemon
 wait $daemon
-expect "a container goes on without the engine" 1 sh -c "grep -c . /sys/fs/cgroup/berth/*/cgroup.procs"
+expect "a container goes on without the engine" 2 sh -c "grep -c . /sys/fs/cgroup/berth/*/cgroup.procs"
 berth daemon >>/tmp/daemon.log 2>&1 &
 daemon=$!
 tries=0
@@ -73,7 +73,7 @@ until berth version >/dev/null 2>&1 || [ $tries -gt 100 ]; do
   sleep 0.2
 done
 expect "a container outlives its engine" running berth inspect -f '{{.State.Status}}' small
-expect "its limits too" "small 1" berth stats --no-stream --format '{{.Name}} {{.PIDs}}' small
+expect "its limits too" "small 2" berth stats --no-stream --format '{{.Name}} {{.PIDs}}' small
 berth rm -f small >/dev/null
 
 berth run -d --name web -p 8080:80 busybox httpd -f -h /var/www >/dev/null
