@@ -149,7 +149,7 @@ fn a_time_namespace_has_its_offsets() {
 
 #[test]
 fn memory_is_shared_with_another_container() {
-    let mut first = Bundle::new("echo from-first >/dev/shm/x; ln -s /etc /tmp/link; exec sleep 100");
+    let first = Bundle::new("echo from-first >/dev/shm/x; ln -s /etc /tmp/link; exec sleep 100");
     first.start();
     let pid = first.state("pid");
     common::until(|| {
