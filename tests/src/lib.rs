@@ -269,15 +269,7 @@ impl Engine {
 
     /// One HTTP request on a connection of its own: the status and the body (chunks put together).
     pub fn http(&self, method: &str, path: &str, body: Option<&str>) -> (u16, String) {
-        let mut stream = UnixStream::connect(self.socket()).unwrap();
-        let mut head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
-        if let Some(body) = body {
-            head += &format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
-        }
-        stream.write_all(format!("{head}\r\n{}", body.unwrap_or("")).as_bytes()).unwrap();
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).unwrap();
-        parse_answer(&answer)
+        http(&self.socket(), method, path, body)
     }
 
     /// [`Self::http`] with the body as JSON.
@@ -361,6 +353,19 @@ impl Drop for Engine {
             let _ = fs::remove_dir_all(&self.dir);
         }
     }
+}
+
+/// One HTTP request to the engine behind a socket: the status and the body (chunks put together).
+pub fn http(socket: &Path, method: &str, path: &str, body: Option<&str>) -> (u16, String) {
+    let mut stream = UnixStream::connect(socket).unwrap();
+    let mut head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
+    if let Some(body) = body {
+        head += &format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
+    }
+    stream.write_all(format!("{head}\r\n{}", body.unwrap_or("")).as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    parse_answer(&answer)
 }
 
 fn entries(folder: &Path) -> Vec<PathBuf> {

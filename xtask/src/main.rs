@@ -4,6 +4,7 @@
 
 mod bench;
 mod cgroup2;
+mod clients;
 mod conformance;
 mod dist;
 mod power;

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::{Outcome, cgroup2, power, setup};
+use crate::{Outcome, cgroup2, clients, power, setup};
 
 /// Installs, builds and runs; with `--cgroup2` only the tests of cgroup v2 in a virtual machine.
 pub(crate) fn run(words: &[&str]) -> Outcome {
@@ -20,11 +20,13 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
     setup::packages(&[])?;
     let images = setup::images(&["busybox", "debian", "httpd", "nginx"])?;
     let docker = setup::docker()?;
+    let clients = clients::install()?;
     let binary = setup::binary("quick")?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut tests = Command::new(cargo);
     tests.args(["test", "--workspace", "--profile", "quick", "--no-fail-fast"]).args(&filters);
     tests.env("BERTH_BIN", binary).env("BERTH_IMAGES", images).env("BERTH_DOCKER", docker);
+    tests.env("BERTH_CLIENTS", clients);
     setup::call(tests.current_dir(setup::root()))?;
     // What the host does not have: the guest runs the programs that are built here.
     if filters.is_empty() && cfg!(target_arch = "x86_64") { cgroup2::run() } else { Ok(()) }

@@ -18,6 +18,8 @@ mod context;
 mod copy;
 mod flags;
 mod format;
+#[doc(hidden)]
+pub mod fuzz;
 mod outcome;
 mod plugins;
 mod printer;

@@ -9,6 +9,8 @@
 #![forbid(unsafe_code)]
 
 mod config;
+#[doc(hidden)]
+pub mod fuzz;
 mod http;
 mod listen;
 mod pidfile;

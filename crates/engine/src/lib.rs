@@ -31,6 +31,8 @@ pub mod error;
 pub mod event;
 pub mod exec;
 pub mod filters;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod image;
 pub mod security;
 pub mod stats;

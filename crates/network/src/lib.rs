@@ -31,6 +31,8 @@ mod conntrack;
 mod endpoint;
 mod error;
 pub mod files;
+#[doc(hidden)]
+pub mod fuzz;
 mod ipam;
 mod janitor;
 mod live;

@@ -29,6 +29,8 @@ mod content;
 pub mod database;
 mod dir;
 mod error;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod image;
 mod ingest;
 pub mod layer;

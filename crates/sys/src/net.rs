@@ -4,12 +4,13 @@ use std::os::fd::AsFd;
 
 use rustix::{
     io::Errno,
-    ioctl::{Opcode, Updater, ioctl},
+    ioctl::{Getter, Opcode, Updater, ioctl},
     thread::{UnshareFlags, unshare_unsafe},
 };
 
 const SIOCGIFFLAGS: Opcode = 0x8913;
 const IFF_RUNNING: u16 = 0x40;
+const SIOCOUTQ: Opcode = 0x5411;
 
 /// Moves the calling thread into a new network namespace.
 ///
@@ -54,6 +55,20 @@ pub fn link_is_running(socket: impl AsFd, name: &str) -> Result<bool, Errno> {
     Ok(request.flags & IFF_RUNNING != 0)
 }
 
+/// How much of what was written to a stream socket its peer has not read, in bytes of the kernel's bookkeeping: zero
+/// if and only if a unix socket's peer has read all.
+///
+/// # Errors
+/// `ENOTTY` for what is no stream socket.
+///
+/// Source: unix(7), `SIOCOUTQ`.
+pub fn unread_by_peer(socket: impl AsFd) -> Result<u32, Errno> {
+    // JUSTIFICATION: rustix has no SIOCOUTQ.
+    // SAFETY: the kernel writes one int, and any int is valid.
+    let size = unsafe { ioctl(socket, Getter::<SIOCOUTQ, core::ffi::c_int>::new()) }?;
+    Ok(size.cast_unsigned())
+}
+
 #[cfg(test)]
 mod tests {
     use rustix::net::{AddressFamily, SocketType, socket};
@@ -67,5 +82,16 @@ mod tests {
         assert!(link_is_running(&any, "lo").is_ok());
         assert_eq!(link_is_running(&any, "no-such-link"), Err(Errno::NODEV));
         assert_eq!(link_is_running(&any, "a-name-that-no-link-can-have"), Err(Errno::NODEV));
+    }
+
+    #[test]
+    fn what_a_peer_has_not_read_is_told() {
+        use std::io::{Read as _, Write as _};
+        let (mut one, mut other) = std::os::unix::net::UnixStream::pair().unwrap();
+        assert_eq!(super::unread_by_peer(&one), Ok(0));
+        one.write_all(b"head").unwrap();
+        assert!(super::unread_by_peer(&one).unwrap() > 0);
+        other.read_exact(&mut [0; 4]).unwrap();
+        assert_eq!(super::unread_by_peer(&one), Ok(0));
     }
 }

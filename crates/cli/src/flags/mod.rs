@@ -7,7 +7,7 @@
 //! - a boolean takes a value only after `=`;
 //! - `--` ends the flags; flags may follow arguments unless the command says otherwise (`run`, `exec`).
 
-mod number;
+pub(crate) mod number;
 mod usage;
 
 pub(crate) use number::{parse_bool, parse_duration, parse_int, parse_uint, quote};

@@ -28,7 +28,7 @@ pub(super) fn read(path: &Path, asked_for: bool) -> Result<Option<Values>, Strin
     }
 }
 
-fn parse(text: &[u8]) -> Result<Values, String> {
+pub(super) fn parse(text: &[u8]) -> Result<Values, String> {
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
     if text.iter().all(u8::is_ascii_whitespace) {
         return Ok(Values::new());

@@ -29,6 +29,11 @@ use crate::http::Settings;
 use flags::Values;
 use value::Value;
 
+/// Reads the text of a configuration file, for its fuzz target.
+pub(crate) fn parse_file(text: &[u8]) -> bool {
+    file::parse(text).is_ok()
+}
+
 /// The checked configuration.
 #[derive(Debug)]
 pub(crate) struct Config {

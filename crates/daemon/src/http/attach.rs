@@ -24,6 +24,37 @@ pub(crate) struct Input {
     pub(crate) closes: bool,
     /// The keys that detach; only looked for where there is a terminal.
     pub(crate) detach_keys: Option<DetachKeys>,
+    /// How the process's output becomes what this client reads.
+    pub(crate) framing: Framing,
+}
+
+/// What is done to output on its way to a client. Who starts an exec session says how it reads, whatever the session
+/// itself has: a terminal's output may be wanted in frames, and the frames' text without them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// It stays as it is.
+    Same,
+    /// Raw output goes into frames of standard output.
+    Wrap,
+    /// The text of frames, without their headers.
+    Strip,
+}
+
+impl Framing {
+    /// For a process that has a terminal or not, and a client that reads raw or not.
+    pub(crate) fn between(terminal: bool, raw: bool) -> Self {
+        match (terminal, raw) {
+            (true, false) => Self::Wrap,
+            (false, true) => Self::Strip,
+            _ => Self::Same,
+        }
+    }
+}
+
+/// The header of a frame of standard output.
+pub(crate) fn frame_header(length: usize) -> [u8; 8] {
+    let [a, b, c, d] = u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes();
+    [1, 0, 0, 0, a, b, c, d]
 }
 
 /// How an attachment ended.
@@ -44,6 +75,7 @@ pub(crate) async fn run(
     settled: impl Future<Output = ()>,
 ) -> End {
     if let Some(mut logs) = attached.logs {
+        client.is_read().await;
         while let Some(Ok(chunk)) = logs.next().await {
             if client.write_all(&chunk).await.is_err() || client.flush().await.is_err() {
                 return End::Closed;
@@ -78,7 +110,7 @@ async fn copy_both(
     to_process: OwnedWriteHalf,
     input: Input,
 ) -> End {
-    let output = copy_output(from_process, to_client);
+    let output = copy_output(from_process, to_client, input.framing);
     tokio::pin!(output);
     let after = tokio::select! {
         () = &mut output => return End::Closed,
@@ -113,14 +145,58 @@ async fn gone(client: &Reader) {
     }
 }
 
-async fn copy_output(mut from: OwnedReadHalf, to: &mut Writer) {
+async fn copy_output(mut from: OwnedReadHalf, to: &mut Writer, framing: Framing) {
     let mut buffer = BytesMut::with_capacity(32 << 10);
+    let mut frames = Frames::default();
+    let mut first = true;
     loop {
         buffer.clear();
         match from.read_buf(&mut buffer).await {
             Ok(0) | Err(_) => return,
-            Ok(_) if to.write_all(&buffer).await.is_err() || to.flush().await.is_err() => return,
+            Ok(_) if first => to.is_read().await,
             Ok(_) => {}
+        }
+        first = false;
+        match framing {
+            Framing::Same => {}
+            Framing::Wrap if to.write_all(&frame_header(buffer.len())).await.is_err() => return,
+            Framing::Wrap => {}
+            Framing::Strip => frames.strip(&mut buffer),
+        }
+        if to.write_all(&buffer).await.is_err() || to.flush().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Where in a stream of frames the next byte belongs.
+#[derive(Debug, Default)]
+pub(super) struct Frames {
+    header: [u8; 8],
+    have: usize,
+    text: usize,
+}
+
+impl Frames {
+    /// Takes the headers out of a piece of the stream, wherever it was cut.
+    pub(super) fn strip(&mut self, piece: &mut BytesMut) {
+        let mut rest = piece.split();
+        while !rest.is_empty() {
+            if self.text > 0 {
+                let text = rest.split_to(self.text.min(rest.len()));
+                self.text -= text.len();
+                piece.extend_from_slice(&text);
+                continue;
+            }
+            let part = rest.split_to((self.header.len() - self.have).min(rest.len()));
+            self.header[self.have..self.have + part.len()].copy_from_slice(&part);
+            self.have += part.len();
+            if let [_, _, _, _, a, b, c, d] = self.header
+                && self.have == self.header.len()
+            {
+                self.have = 0;
+                self.text = u32::from_be_bytes([a, b, c, d]) as usize;
+            }
         }
     }
 }
@@ -187,13 +263,55 @@ mod tests {
     }
 
     fn input(attached: bool, closes: bool, keys: Option<&str>) -> Input {
-        Input { attached, closes, detach_keys: keys.map(|keys| DetachKeys::parse(keys).unwrap()) }
+        let detach_keys = keys.map(|keys| DetachKeys::parse(keys).unwrap());
+        Input { attached, closes, detach_keys, framing: Framing::Same }
     }
 
     async fn rest(stream: &mut UnixStream) -> Vec<u8> {
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).await.unwrap();
         bytes
+    }
+
+    #[tokio::test]
+    async fn output_is_framed_as_the_client_wants_it() {
+        let frames = b"\x01\0\0\0\0\0\0\x02hi\x02\0\0\0\0\0\0\x03you\x01\0\0\0\0\0\0\0";
+        for (framing, sent, expected) in [
+            (Framing::between(true, false), &b"hi"[..], &frames[..10]),
+            (Framing::between(true, true), b"hi", b"hi"),
+            (Framing::between(false, true), frames, b"hiyou"),
+            (Framing::between(false, false), frames, frames),
+        ] {
+            let Pumped { mut client, mut process, end } = pump(Input { framing, ..input(false, true, None) });
+            process.write_all(sent).await.unwrap();
+            drop(process);
+            assert_eq!(rest(&mut client).await, expected);
+            end.await.unwrap();
+        }
+        for cut in 1..frames.len() {
+            let (mut state, mut all) = (Frames::default(), BytesMut::new());
+            for piece in frames.chunks(cut) {
+                let mut piece = BytesMut::from(piece);
+                state.strip(&mut piece);
+                all.extend_from_slice(&piece);
+            }
+            assert_eq!(&all[..], b"hiyou", "cut into pieces of {cut}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_first_output_does_not_come_with_the_head() {
+        let (mut client, ours) = UnixStream::pair().unwrap();
+        let (mut process, theirs) = UnixStream::pair().unwrap();
+        let mut ours = Stream::new(Socket::Unix(ours));
+        ours.write_all(b"head").await.unwrap();
+        process.write_all(b"output").await.unwrap();
+        let attached = Attached { tty: false, logs: None, stream: Some(theirs) };
+        tokio::spawn(run(ours, attached, input(false, true, None), std::future::ready(())));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let mut buffer = [0; 64];
+        assert_eq!(client.read(&mut buffer).await.unwrap(), 4);
+        assert_eq!(client.read(&mut buffer).await.unwrap(), 6);
     }
 
     #[tokio::test]

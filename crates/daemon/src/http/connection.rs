@@ -122,14 +122,14 @@ async fn first_look(stream: &mut Stream, buffer: &mut BytesMut) -> io::Result<Fi
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Look {
+pub(super) enum Look {
     Other,
     Stream { head: usize },
     TooShort,
 }
 
 /// Tells from the beginning of a request whether it turns its connection into a stream.
-fn looks_like(bytes: &[u8]) -> Look {
+pub(super) fn looks_like(bytes: &[u8]) -> Look {
     const POST: &[u8] = b"POST ";
     let common = bytes.len().min(POST.len());
     if bytes[..common] != POST[..common] {
@@ -183,14 +183,14 @@ async fn serve_direct(server: &Arc<Server>, mut stream: Stream, mut buffer: Byte
 }
 
 /// The head of a request that was read here.
-struct Head {
+pub(super) struct Head {
     target: String,
     headers: HeaderMap,
     length: usize,
 }
 
 impl Head {
-    fn parse(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
         let mut fields = [httparse::EMPTY_HEADER; 100];
         let mut request = httparse::Request::new(&mut fields);
         if !request.parse(bytes).ok()?.is_complete() || request.version != Some(1) {

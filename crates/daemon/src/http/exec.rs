@@ -9,7 +9,7 @@ use hyper::StatusCode;
 use tokio::io::AsyncWriteExt as _;
 
 use super::answer::{Answer, MULTIPLEXED_STREAM, RAW_STREAM};
-use super::attach::{self, Input};
+use super::attach::{self, Framing, Input, frame_header};
 use super::call::Call;
 use super::containers::process::size;
 use super::detach::DetachKeys;
@@ -79,13 +79,14 @@ pub(crate) async fn start(server: Arc<Server>, mut call: Call) -> Result<Answer,
         Err(error) if error.class() == Class::NotFound => return Err(error.into()),
         Err(error) => {
             let text = format!("{error}\r\n");
-            return Ok(Answer::hijack(content_type, move |client| tell(client, text, exec.config.tty)));
+            return Ok(Answer::hijack(content_type, move |client| tell(client, text, request.tty)));
         }
     };
     let keys = exec.config.detach_keys.as_deref().unwrap_or_default();
     let detach_keys =
         if exec.config.tty && exec.config.attach_stdin { DetachKeys::parse(keys).ok() } else { None };
-    let input = Input { attached: exec.config.attach_stdin, closes: !exec.config.tty, detach_keys };
+    let framing = Framing::between(exec.config.tty, request.tty);
+    let input = Input { attached: exec.config.attach_stdin, closes: !exec.config.tty, detach_keys, framing };
     Ok(Answer::hijack(content_type, move |client| async move {
         let settled = server.engine.exec_settled(&call.name, SETTLED_WITHIN);
         attach::run(client, attached, input, settled).await;
@@ -93,14 +94,13 @@ pub(crate) async fn start(server: Arc<Server>, mut call: Call) -> Result<Answer,
 }
 
 /// Writes a text as the standard output of a process that there is none of.
-async fn tell(mut client: Stream, text: String, tty: bool) {
+async fn tell(mut client: Stream, text: String, raw: bool) {
     let mut bytes = Vec::with_capacity(text.len() + 8);
-    if !tty {
-        let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
-        bytes.extend_from_slice(&[1, 0, 0, 0]);
-        bytes.extend_from_slice(&length.to_be_bytes());
+    if !raw {
+        bytes.extend_from_slice(&frame_header(text.len()));
     }
     bytes.extend_from_slice(text.as_bytes());
+    client.is_read().await;
     let _ = client.write_all(&bytes).await; // the client may be gone
     let _ = client.shutdown().await;
 }

@@ -17,6 +17,7 @@ mod disk_usage;
 mod error;
 mod events;
 mod exec;
+pub(crate) mod fuzz;
 mod images;
 mod networks;
 mod query;

@@ -164,7 +164,7 @@ const PATH: &AsciiSet = &NON_ALPHANUMERIC
 const API_VERSION: &str = "1.52";
 
 /// The route of a request and what its `{}` stands for.
-fn find<'p>(method: &Method, path: &'p str) -> Option<(&'static Route, &'p str)> {
+pub(super) fn find<'p>(method: &Method, path: &'p str) -> Option<(&'static Route, &'p str)> {
     ROUTES.iter().filter(|route| route.method == method).find_map(|route| Some((route, route.name(path)?)))
 }
 
@@ -182,7 +182,7 @@ fn finish(handling: Handling) -> Handling {
 }
 
 /// Takes `/v1.24` off a path.
-fn split_version(path: &str) -> (Option<&str>, &str) {
+pub(super) fn split_version(path: &str) -> (Option<&str>, &str) {
     let Some(rest) = path.strip_prefix("/v") else { return (None, path) };
     let end = rest.find('/').unwrap_or(rest.len());
     let (version, rest) = rest.split_at(end);
@@ -195,7 +195,7 @@ fn split_version(path: &str) -> (Option<&str>, &str) {
 /// The version that is spoken with a client.
 ///
 /// Errors: Docker's texts for versions that we do not speak.
-fn negotiate(text: Option<&str>) -> Result<Version, Error> {
+pub(super) fn negotiate(text: Option<&str>) -> Result<Version, Error> {
     let Some(text) = text else { return Ok(Version::NEWEST) };
     let version = Version::parse(text).unwrap_or(Version { major: 0, minor: 0 });
     if version < Version::OLDEST {

@@ -3,12 +3,16 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
 use tokio::io::WriteHalf;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::{TcpStream, UnixStream, tcp, unix};
 use tokio_rustls::server::TlsStream;
+
+/// How long a client that does not read the head of its answer is waited for.
+const READ_WITHIN: Duration = Duration::from_millis(200);
 
 /// A connection, and bytes that were read from it already.
 #[derive(Debug)]
@@ -35,6 +39,14 @@ impl Stream {
         self.ahead =
             if self.ahead.is_empty() { bytes } else { [bytes.as_ref(), self.ahead.as_ref()].concat().into() };
         self
+    }
+
+    /// [`Writer::is_read`] before the directions are split.
+    pub(crate) async fn is_read(&self) {
+        match &self.socket {
+            Socket::Unix(socket) => is_read(socket).await,
+            Socket::Tcp(_) | Socket::Tls(_) => {}
+        }
     }
 
     /// The two directions, to be used at the same time.
@@ -87,6 +99,30 @@ impl Reader {
         match &self.half {
             ReadHalf::Unix(half) => half.ready(Interest::WRITABLE).await.is_ok_and(Ready::is_write_closed),
             ReadHalf::Tcp(_) | ReadHalf::Tls(_) => false,
+        }
+    }
+}
+
+impl Writer {
+    /// Waits until the peer has read what was written so far, for a moment at most.
+    ///
+    /// Some clients read the head of an answer through a buffer and what follows from the socket itself. What came with
+    /// the head is lost to them, so the first output waits until the head is read. Over TCP nobody tells.
+    pub(crate) async fn is_read(&self) {
+        match self {
+            Self::Unix(half) => is_read(half.as_ref()).await,
+            Self::Tcp(_) | Self::Tls(_) => {}
+        }
+    }
+}
+
+async fn is_read(socket: &UnixStream) {
+    let start = Instant::now();
+    while berth_sys::net::unread_by_peer(socket).is_ok_and(|size| size > 0) {
+        match start.elapsed() {
+            short if short < Duration::from_micros(200) => tokio::task::yield_now().await,
+            long if long < READ_WITHIN => tokio::time::sleep(Duration::from_millis(1)).await,
+            _ => return,
         }
     }
 }

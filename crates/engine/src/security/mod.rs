@@ -12,7 +12,7 @@ mod default_profile;
 mod devices;
 mod options;
 mod paths;
-mod profile;
+pub(crate) mod profile;
 
 use berth_oci::container::HostConfig;
 use berth_oci::runtime::{LinuxCapabilities, LinuxDevice, LinuxDeviceCgroup, LinuxSeccomp};

@@ -3,7 +3,7 @@
 //! Source: netlink(7), rtnetlink(7), `include/uapi/linux/netlink.h`.
 
 pub(crate) mod consts;
-mod message;
+pub(crate) mod message;
 mod socket;
 
 pub(crate) use message::{Messages, Reply, integer};

@@ -19,6 +19,8 @@
 //! with an error, changes nothing, and succeeds again once there is space.
 
 mod base;
+#[doc(hidden)]
+pub mod fuzz;
 mod journal;
 mod overlay;
 mod record;

@@ -7,7 +7,7 @@ use hyper::StatusCode;
 use tokio::net::UnixStream;
 
 use super::super::answer::Answer;
-use super::super::attach::{self, End, Input};
+use super::super::attach::{self, End, Framing, Input};
 use super::super::call::Call;
 use super::super::detach::DetachKeys;
 use super::super::error::Error;
@@ -44,6 +44,7 @@ fn wanted(server: &Server, call: &Call) -> Result<Wanted, Error> {
         // A terminal's input never ends; other input only if it was opened for one client.
         closes: config.stdin_once && !config.tty,
         detach_keys: (options.stdin && config.tty).then_some(detach_keys),
+        framing: Framing::Same,
     };
     Ok(Wanted { id: container.record.id.clone(), tty: config.tty, options, input })
 }

@@ -11,7 +11,7 @@ use crate::container::LogsOptions;
 use crate::time::Time;
 
 /// Prints lines into frames.
-pub(super) struct Printer {
+pub(crate) struct Printer {
     stdout: bool,
     stderr: bool,
     timestamps: bool,
@@ -33,7 +33,7 @@ struct Line<'a> {
 }
 
 impl Printer {
-    pub(super) fn new(options: &LogsOptions, tty: bool) -> Printer {
+    pub(crate) fn new(options: &LogsOptions, tty: bool) -> Printer {
         Printer {
             stdout: options.stdout,
             stderr: options.stderr,
@@ -53,7 +53,7 @@ impl Printer {
     }
 
     /// Adds what a client wants to see of a line. What is no line of a log is passed over.
-    pub(super) fn print(&mut self, raw: &[u8], out: &mut Vec<u8>) {
+    pub(crate) fn print(&mut self, raw: &[u8], out: &mut Vec<u8>) {
         if self.past_end {
             return;
         }

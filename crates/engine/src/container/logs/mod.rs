@@ -10,7 +10,7 @@
 //! A slow reader holds only itself up: a bounded channel is between the files and the client.
 
 mod files;
-mod line;
+pub(crate) mod line;
 mod watch;
 
 use std::path::PathBuf;
