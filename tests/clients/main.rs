@@ -27,17 +27,18 @@ fn clients() -> PathBuf {
 
 /// The engine that a test's clients speak to: one of its own, or the peer.
 struct Target {
-    engine: Option<Engine>,
+    /// Ends with the test.
+    _engine: Option<Engine>,
     host: String,
 }
 
 impl Target {
     fn start() -> Target {
         if let Ok(host) = std::env::var("BERTH_PEER") {
-            return Target { engine: None, host };
+            return Target { _engine: None, host };
         }
         let engine = Engine::with_images(&["busybox"]);
-        Target { host: format!("unix://{}", engine.socket().display()), engine: Some(engine) }
+        Target { host: format!("unix://{}", engine.socket().display()), _engine: Some(engine) }
     }
 
     /// A program, addressed to the engine; it gets `seconds` to end.
