@@ -43,21 +43,21 @@ pub(crate) fn clone_fd<Fd: AsFd>(fd: Fd, reach: Bind) -> Result<OwnedFd, Errno> 
 /// that two containers share, as `/dev/shm` with their IPC namespace, is mounted nowhere else.
 ///
 /// No links are followed: they would be of the container's making.
-pub(crate) fn clone_of_process(path: &Path, reach: Bind) -> Result<OwnedFd, Errno> {
-    let rest = path.strip_prefix("/proc").map_err(|_| Errno::INVAL)?;
-    let mut parts = rest.components();
+pub(crate) fn clone_of_process(path: &Path, reach: Bind) -> Option<Result<OwnedFd, Errno>> {
+    let mut parts = path.strip_prefix("/proc").ok()?.components();
     let (Some(Component::Normal(pid)), Some(Component::Normal(root))) = (parts.next(), parts.next()) else {
-        return Err(Errno::INVAL);
+        return None;
     };
-    if root != "root" || !pid.as_encoded_bytes().iter().all(u8::is_ascii_digit) {
-        return Err(Errno::INVAL);
-    }
+    let is_process = root == "root" && pid.as_encoded_bytes().iter().all(u8::is_ascii_digit);
+    is_process.then(|| clone_inside(Path::new(pid), parts.as_path(), reach))
+}
+
+fn clone_inside(pid: &Path, inside: &Path, reach: Bind) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let namespace = open(Path::new("/proc").join(pid).join("ns/mnt"), flags, Mode::empty())?;
     let abroad = Abroad::enter(&namespace)?;
     let place = OFlags::PATH | OFlags::CLOEXEC;
     let found = open("/", place, Mode::empty()).and_then(|root| {
-        let inside = parts.as_path();
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
         let name = if inside.as_os_str().is_empty() { Path::new(".") } else { inside };
         openat2(root, name, place, Mode::empty(), resolve)

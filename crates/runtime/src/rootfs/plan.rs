@@ -159,11 +159,9 @@ impl<'a> RootPlan<'a> {
     }
 
     fn open_source(&self, plan: &MountPlan<'_>, bind: Bind) -> Result<OwnedFd, Failed> {
-        let mount = match bind::clone(CWD, plan.source.as_ref(), bind) {
-            // The kernel copies only mounts of the namespace that it is asked from.
-            Err(Errno::INVAL) => bind::clone_of_process(Path::new(plan.source.as_ref()), bind)?,
-            mount => mount?,
-        };
+        // The kernel copies only mounts of the namespace that it is asked from.
+        let mount = bind::clone_of_process(Path::new(plan.source.as_ref()), bind)
+            .unwrap_or_else(|| bind::clone(CWD, plan.source.as_ref(), bind))?;
         if self.user_namespace && !self.is_shared() {
             self.make_slave(&mount)?;
         }
