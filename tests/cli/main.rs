@@ -4,6 +4,7 @@ mod autostart;
 mod helpful;
 mod inside;
 mod limits;
+mod names;
 mod seeds;
 mod terminal;
 mod transcripts;
