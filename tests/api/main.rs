@@ -1,5 +1,7 @@
 //! Black-box tests of the Docker Engine API on the wire.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod archive;
 mod contract;
 

@@ -1,5 +1,7 @@
 //! Black-box tests of the command line: ours and the real `docker` against our engine.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod autostart;
 mod helpful;
 mod inside;

@@ -1,5 +1,7 @@
 //! Black-box tests: what is cut in the middle goes on, and leaves nothing behind.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod full;
 mod kills;
 

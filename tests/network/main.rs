@@ -1,5 +1,7 @@
 //! Black-box tests of ports, names and modes of the network.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod families;
 
 use berth_tests::{CLIENTS, Client, Engine, until};

@@ -1,5 +1,7 @@
 //! Black-box tests of what went wrong in peers: each named after its lesson.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod copies;
 mod images;
 

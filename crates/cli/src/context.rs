@@ -225,7 +225,7 @@ impl Context {
         let [ca, certificate, key] =
             config::TLS_FILES.map(|file| Some(folder.join(file)).filter(|path| path.exists()));
         let is_used = endpoint.skip_tls_verify || ca.is_some() || certificate.is_some() || key.is_some();
-        is_used.then(|| TlsOptions {
+        is_used.then_some(TlsOptions {
             ca,
             certificate,
             key,

@@ -71,7 +71,7 @@ pub(crate) fn run(program: Program, words: &[String]) -> Outcome {
         None => (name, rest),
     };
     let found = find(name);
-    if found.is_none_or(|command| command.is_later()) && plugins::find(&context, name).is_some() {
+    if found.is_none_or(super::command::Entry::is_later) && plugins::find(&context, name).is_some() {
         return plugins::run(&context, name, words);
     }
     let Some(command) = found else {
@@ -161,7 +161,7 @@ fn help_topic(context: &Context, topic: &[String]) -> Outcome {
         return print_help(context, Help::Long, &help(context));
     };
     let found = find(name);
-    if found.is_none_or(|command| command.is_later()) && plugins::find(context, name).is_some() {
+    if found.is_none_or(super::command::Entry::is_later) && plugins::find(context, name).is_some() {
         return plugins::run(context, name, &[topic, &["--help".to_owned()]].concat());
     }
     let Some(command) = found else {

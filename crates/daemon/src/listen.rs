@@ -93,7 +93,7 @@ const FIRST: i32 = 3;
 /// The sockets that systemd opened: all of them, or the one with this number.
 ///
 /// Errors: [`Error::NotActivated`], [`Error::TooFew`] and [`Error::NotAStream`].
-pub(crate) fn activated(passed: &mut Vec<Option<OwnedFd>>, number: Option<i32>) -> Result<Vec<Bound>, Error> {
+pub(crate) fn activated(passed: &mut [Option<OwnedFd>], number: Option<i32>) -> Result<Vec<Bound>, Error> {
     if passed.is_empty() {
         return Err(Error::NotActivated);
     }
@@ -229,7 +229,7 @@ mod tests {
         assert!(matches!(activated(&mut passed, Some(5)), Err(Error::TooFew)));
         assert!(matches!(activated(&mut Vec::new(), None), Err(Error::NotActivated)));
         let file = OwnedFd::from(fs::File::open("/dev/null").unwrap());
-        assert!(matches!(activated(&mut vec![Some(file)], None), Err(Error::NotAStream(3))));
+        assert!(matches!(activated(&mut [Some(file)], None), Err(Error::NotAStream(3))));
     }
 
     #[test]

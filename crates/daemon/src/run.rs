@@ -48,7 +48,7 @@ pub(crate) fn run(config: Config, arguments: &[OsString]) -> Result<(), Error> {
         tracing::warn!("{warning}");
     }
     let _pidfile = Pidfile::take(&config.pidfile)?;
-    let mut passed = passed.into_iter().map(Some).collect();
+    let mut passed: Vec<_> = passed.into_iter().map(Some).collect();
     let mut bound = Vec::new();
     for host in &config.hosts {
         match host {

@@ -54,7 +54,7 @@ pub(super) async fn prune(client: &Client, filters: &Filters) -> Result<Report, 
     let removed = client.containers_prune(filters).await?;
     Ok(Report::new(
         "Deleted Containers:",
-        removed.containers_deleted.unwrap_or_default(),
+        &removed.containers_deleted.unwrap_or_default(),
         removed.space_reclaimed,
     ))
 }

@@ -74,7 +74,7 @@ pub(super) async fn prune(client: &Client, all: bool, filters: &Filters) -> Resu
             format!("untagged: {}", item.untagged)
         }
     });
-    Ok(Report::new("Deleted Images:", items.collect(), removed.space_reclaimed))
+    Ok(Report::new("Deleted Images:", &items.collect::<Vec<_>>(), removed.space_reclaimed))
 }
 
 /// Asks; everything but `y` means no.

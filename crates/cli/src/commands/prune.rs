@@ -17,7 +17,7 @@ pub(super) struct Report {
 
 impl Report {
     /// A report of these things.
-    pub(super) fn new(title: &str, things: Vec<String>, space: u64) -> Self {
+    pub(super) fn new(title: &str, things: &[String], space: u64) -> Self {
         let mut text = String::new();
         if !things.is_empty() {
             text = format!("{title}\n{}\n", things.join("\n"));

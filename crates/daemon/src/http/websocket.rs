@@ -24,6 +24,7 @@ use super::stream::{Reader, Stream, Writer};
 const CONTROL_MAX: u64 = 125;
 
 /// The answer to a request that asks for a websocket: what goes into its head, or a refusal.
+#[expect(clippy::result_large_err, reason = "an answer is as large as an answer is, once a connection")]
 pub(crate) fn accept(headers: &HeaderMap) -> Result<HeaderMap, Answer> {
     let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let connection = text(header::CONNECTION).to_ascii_lowercase();

@@ -52,7 +52,7 @@ impl Inner {
             Some(repository) => Some(name_of(repository, commit.tag.as_deref())?),
             None => None,
         };
-        let familiar = name.as_ref().map(|name| name.familiar());
+        let familiar = name.as_ref().map(berth_oci::Reference::familiar);
         let child = Child {
             name,
             config: configuration(&container.record, &commit)?,

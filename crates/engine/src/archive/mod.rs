@@ -6,7 +6,7 @@
 //! ```
 //!
 //! What is inside belongs to the container, which may change it at any moment. So every path is resolved by the kernel
-//! inside the container's root and never outside of it ([`place`]), and everything else goes by descriptor and name
+//! inside the container's root and never outside of it (`place`), and everything else goes by descriptor and name
 //! without following links.
 
 mod changes;

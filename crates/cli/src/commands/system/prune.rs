@@ -112,14 +112,14 @@ fn or_nothing<T: Default>(answer: Result<T, Error>) -> Result<T, Failure> {
 
 async fn networks(client: &Client, filters: &Filters) -> Result<Report, Failure> {
     let removed = or_nothing(client.networks_prune(filters).await)?;
-    Ok(Report::new("Deleted Networks:", removed.networks_deleted.unwrap_or_default(), 0))
+    Ok(Report::new("Deleted Networks:", &removed.networks_deleted.unwrap_or_default(), 0))
 }
 
 async fn build_cache(client: &Client, all: bool, filters: &Filters) -> Result<Report, Failure> {
     let removed = or_nothing(client.build_prune(all, filters).await)?;
     Ok(Report::new(
         "Deleted build cache objects:",
-        removed.caches_deleted.unwrap_or_default(),
+        &removed.caches_deleted.unwrap_or_default(),
         removed.space_reclaimed,
     ))
 }

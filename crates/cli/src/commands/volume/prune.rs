@@ -63,5 +63,5 @@ fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
 /// Removes and tells.
 pub(crate) async fn prune(client: &Client, filters: &Filters) -> Result<Report, Failure> {
     let removed = client.volumes_prune(filters).await?;
-    Ok(Report::new("Deleted Volumes:", removed.volumes_deleted, removed.space_reclaimed))
+    Ok(Report::new("Deleted Volumes:", &removed.volumes_deleted, removed.space_reclaimed))
 }

@@ -50,9 +50,9 @@ pub(super) fn of(resources: &LinuxResources, version: Version) -> Result<Vec<Pro
     if let Some(weight) = resources.block_io.as_ref().and_then(|io| io.weight).filter(|weight| *weight != 0) {
         let weight = u64::from(weight);
         if v2 {
-            add("IOWeight", 1 + (weight.max(10) - 10) * 9999 / 990)
+            add("IOWeight", 1 + (weight.max(10) - 10) * 9999 / 990);
         } else {
-            add("BlockIOWeight", weight)
+            add("BlockIOWeight", weight);
         }
     }
     if v2 {
