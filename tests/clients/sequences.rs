@@ -182,12 +182,15 @@ fn vscode_opens_a_folder() {
     tar.stdin.take().unwrap().write_all(&vec![7; 3 << 20]).unwrap();
     let outcome = tar.wait_with_output().unwrap();
     assert_eq!(String::from_utf8_lossy(&outcome.stdout), format!("{}\n", 3 << 20));
+    // the client rounds moments to seconds
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let until = (now + 1).to_string();
     let events = docker(&[
         "events",
         "--since",
         "1h",
         "--until",
-        "0s",
+        &until,
         "--filter",
         "event=start",
         "--format",

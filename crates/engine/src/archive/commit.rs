@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use berth_oci::container::Config;
 use berth_oci::image::RunConfig;
@@ -14,10 +15,13 @@ use super::pack::Packer;
 use super::tree::{Item, Live};
 use crate::Inner;
 use crate::container::merge::merge;
-use crate::container::{Record, Status};
+use crate::container::{Record, Status, WaitCondition};
 use crate::error::{Error, Result, chain};
 use crate::image::{blocking, name_of};
 use crate::rootfs::RootFs;
+
+/// How soon the end of a container is known whose processes are gone.
+const ENDED_WITHIN: Duration = Duration::from_secs(2);
 
 /// How to make an image from a container.
 #[derive(Clone, Debug, Default)]
@@ -61,9 +65,14 @@ impl Inner {
             comment: commit.comment.clone(),
             version: self.config.version.clone(),
         };
-        let paused = commit.pause && container.state.status == Status::Running;
-        if paused {
-            self.pause(slot.id()).await?;
+        let ended = slot.subscribe(WaitCondition::NotRunning);
+        let mut paused = commit.pause && container.state.status == Status::Running;
+        if paused && let Err(error) = self.pause(slot.id()).await {
+            // What has just ended cannot be paused, and need not be.
+            if tokio::time::timeout(ENDED_WITHIN, ended).await.is_err() {
+                return Err(error);
+            }
+            paused = false;
         }
         let made = self.make_image(&container.record, child).await;
         if paused && let Err(error) = self.unpause(slot.id()).await {

@@ -31,7 +31,7 @@ enum Source {
 }
 
 impl Cursor {
-    fn plain(file: File) -> Cursor {
+    pub(super) fn plain(file: File) -> Cursor {
         Cursor { source: Source::Plain(file), buffer: Vec::new(), taken: 0, skip: 0 }
     }
 
@@ -83,9 +83,17 @@ impl Cursor {
     }
 }
 
-/// All files of a log, oldest first, and the current one, each at the place where the last `tail` lines begin.
-pub(super) fn open_all(path: &Path, tail: Option<u64>) -> io::Result<(Vec<Cursor>, Option<Cursor>)> {
-    let current = open(path)?.map(Cursor::plain);
+/// All files of a log, oldest first, and the current one, each at the place where the last `tail` lines begin. The
+/// current one may be open already.
+pub(super) fn open_rest(
+    current: Option<Cursor>,
+    path: &Path,
+    tail: Option<u64>,
+) -> io::Result<(Vec<Cursor>, Option<Cursor>)> {
+    let current = match current {
+        Some(current) => Some(current),
+        None => open(path)?.map(Cursor::plain),
+    };
     let mut seen: Vec<u64> = current.as_ref().and_then(Cursor::inode).into_iter().collect();
     let mut old = Vec::new();
     // The newest are opened first: whatever is rotated meanwhile is only met twice, and known by its inode.
@@ -143,7 +151,13 @@ fn numbered(path: &Path, number: u32) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn open(path: &Path) -> io::Result<Option<File>> {
+/// Makes the file of a log that nothing was written to.
+pub(super) fn create(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    File::options().read(true).append(true).create(true).mode(0o640).open(path)
+}
+
+pub(super) fn open(path: &Path) -> io::Result<Option<File>> {
     match File::open(path) {
         Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

@@ -13,14 +13,14 @@ mod files;
 pub(crate) mod line;
 mod watch;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
-use self::files::{Cursor, open_all};
+use self::files::Cursor;
 use self::line::Printer;
 use super::{Container, Logs, LogsOptions, Status, WaitCondition, WaitResult, log_config};
 use crate::Inner;
@@ -72,17 +72,32 @@ impl Inner {
             let text = "configured logging driver does not support reading";
             return Err(Error::NotImplemented(text.to_owned()));
         };
+        // Before the answer: a client may remove the container while it has not read the log yet.
+        let mut current = files::open(&file.path);
+        if matches!(current, Ok(None)) && ended.is_some() {
+            // Nothing is written yet. The supervisor appends to what it finds.
+            current = files::create(&file.path).map(Some);
+        }
+        let current = current.map_err(|source| unreadable(&file.path, source))?;
+        let current = current.map(Cursor::plain);
         let (sender, receiver) = mpsc::channel(CHUNKS);
         let tty = record.config.tty;
-        let reading = Reading { path: file.path, printer: Printer::new(&options, tty), sender, options };
+        let printer = Printer::new(&options, tty);
+        let reading = Reading { path: file.path, current, printer, sender, options };
         tokio::spawn(reading.run(self.clone(), ended));
         Ok(Logs { tty, receiver })
     }
 }
 
+fn unreadable(path: &Path, source: std::io::Error) -> Error {
+    Error::Io { what: format!("cannot read {}", path.display()), source }
+}
+
 /// A log that is being read.
 struct Reading {
     path: PathBuf,
+    /// The file that is written now, opened already.
+    current: Option<Cursor>,
     printer: Printer,
     sender: mpsc::Sender<Result<Bytes>>,
     options: LogsOptions,
@@ -90,17 +105,16 @@ struct Reading {
 
 impl Reading {
     async fn run(self, engine: Arc<Inner>, ended: Option<oneshot::Receiver<WaitResult>>) {
-        let Reading { path, mut printer, sender, options } = self;
+        let Reading { path, current, mut printer, sender, options } = self;
         // Begun before the first look at the files: nothing that is added later is missed.
         let mut watch = if ended.is_some() { engine.log_watches.watch(&path).ok() } else { None };
         let tail = options.tail;
         let opening = path.clone();
-        let opened = blocking(move || open_all(&opening, tail)).await;
+        let opened = blocking(move || files::open_rest(current, &opening, tail)).await;
         let (old, mut current) = match opened {
             Ok(opened) => opened,
             Err(error) => {
-                let failed = Error::Io { what: format!("cannot read {}", path.display()), source: error };
-                let _ = sender.send(Err(failed)).await;
+                let _ = sender.send(Err(unreadable(&path, error))).await;
                 return;
             }
         };

@@ -1,7 +1,7 @@
 use std::io::Write as _;
 use std::path::Path;
 
-use super::files::{look, next, open_all};
+use super::files::{look, next, open_rest};
 
 fn line(number: u32) -> String {
     format!("{{\"log\":\"{number}\\n\",\"stream\":\"stdout\",\"time\":\"2024-01-01T00:00:00Z\"}}\n")
@@ -33,7 +33,7 @@ fn drain(cursor: &mut super::Cursor, out: &mut Vec<u32>) {
 }
 
 fn numbers(path: &Path, tail: Option<u64>) -> Vec<u32> {
-    let (old, current) = open_all(path, tail).unwrap();
+    let (old, current) = open_rest(None, path, tail).unwrap();
     let mut out = Vec::new();
     for mut cursor in old.into_iter().chain(current) {
         drain(&mut cursor, &mut out);
@@ -63,7 +63,7 @@ fn half_a_line_is_no_line_yet() {
     let whole = line(30);
     file.write_all(&whole.as_bytes()[..10]).unwrap();
     assert_eq!(numbers(&path, Some(2)), [28, 29]);
-    let (_, current) = open_all(&path, Some(1)).unwrap();
+    let (_, current) = open_rest(None, &path, Some(1)).unwrap();
     let mut current = current.unwrap();
     let mut out = Vec::new();
     drain(&mut current, &mut out);
@@ -75,7 +75,7 @@ fn half_a_line_is_no_line_yet() {
 #[test]
 fn rotation_is_followed() {
     let (directory, path) = log();
-    let (_, current) = open_all(&path, Some(0)).unwrap();
+    let (_, current) = open_rest(None, &path, Some(0)).unwrap();
     let mut cursor = current.unwrap();
     let mut out = Vec::new();
     drain(&mut cursor, &mut out);
