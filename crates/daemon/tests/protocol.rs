@@ -278,7 +278,8 @@ fn bodies_are_read_in_one_way_only(daemon: &Daemon) {
 }
 
 fn requests_that_become_streams_are_recognised_however_they_arrive(daemon: &Daemon) {
-    let missing = (404, "{\"message\":\"No such container: nobody\"}".to_owned());
+    // As Docker: whoever attaches is told in plain text.
+    let missing = (404, "No such container: nobody".to_owned());
     for upgrade in ["", "Connection: Upgrade\r\nUpgrade: tcp\r\n"] {
         let request = format!(
             "POST /v1.24/containers/nobody/attach?stream=1&stdout=1 HTTP/1.1\r\nHost: d\r\n{upgrade}\r\n"

@@ -392,6 +392,8 @@ impl Launched {
                 Some(Message::Ready) => ready = true,
                 Some(Message::Failed(error)) => return Err(error),
                 None if ready => return Ok(()),
+                // Somebody was faster than the program: it has run, and ended by that signal.
+                None if !waits && self.was_killed() => return Ok(()),
                 None => return Err(Error::Init { message: String::new(), errno: None }),
                 Some(other) => {
                     let message = format!("unexpected {other:?} from the container's process");
@@ -433,14 +435,23 @@ impl Launched {
         hooks::run("createRuntime", &found.create_runtime, &self.state)
     }
 
+    /// Whether the process, which has closed its channel, was killed by somebody and not by its memory limit.
+    fn was_killed(&self) -> bool {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        let Ok(Some(status)) = waitid(WaitId::PidFd(self.pidfd.as_fd()), options) else { return false };
+        status.terminating_signal() == Some(Signal::KILL.as_raw()) && !self.was_out_of_memory()
+    }
+
+    fn was_out_of_memory(&self) -> bool {
+        self.cgroup.as_ref().and_then(|cgroup| cgroup.oom_kills().ok()).is_some_and(|count| count > 0)
+    }
+
     /// A process that ended without a word was killed: mostly because its memory limit does not hold it.
     pub(crate) fn explain(&self, error: Error) -> Error {
         if !matches!(&error, Error::Init { message, .. } if message.is_empty()) {
             return error;
         }
-        let killed =
-            self.cgroup.as_ref().and_then(|cgroup| cgroup.oom_kills().ok()).is_some_and(|count| count > 0);
-        let message = if killed {
+        let message = if self.was_out_of_memory() {
             "container init was OOM-killed (memory limit too low?)"
         } else {
             "container init died before it could say why"

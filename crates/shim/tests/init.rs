@@ -66,7 +66,7 @@ async fn the_program_has_the_terminal() {
     let host = Host::new();
     let mut start = with_init(
         &host,
-        &shell("trap 'echo interrupted; exit 5' INT; read word; echo got $word; sleep 1000"),
+        &shell("trap 'echo interrupted; exit 5' INT; read word; echo got $word; while :; do sleep 0.1; done"),
     );
     start.stdin = StdinMode::Open;
     start.spec.process.as_mut().unwrap().terminal = true;

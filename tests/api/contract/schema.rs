@@ -6,7 +6,8 @@ use serde_json::Value;
 const POINTERS: [&str; 2] = [".HostConfig.MemorySwappiness", "$.ExitCode"];
 
 /// Fields of `/system/df` in their older form, which API 1.52 still has beside the newer one.
-const OLDER: [&str; 5] = ["$.BuildCache", "$.Containers", "$.Images", "$.LayersSize", "$.Volumes"];
+const OLDER: [&str; 6] =
+    ["$.DockerVersion", "$.BuildCache", "$.Containers", "$.Images", "$.LayersSize", "$.Volumes"];
 
 /// The contract: operations with the schema of each status.
 pub(crate) struct Contract(Value);

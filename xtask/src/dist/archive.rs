@@ -98,8 +98,7 @@ mod tests {
             .unwrap()
             .map(|entry| entry.unwrap().path().unwrap().display().to_string())
             .collect();
-        let expect =
-            ["./usr/", "./usr/bin/", "./usr/bin/a", "./usr/share/", "./usr/share/doc/", "./usr/share/doc/a/"];
+        let expect = ["usr/", "usr/bin/", "usr/bin/a", "usr/share/", "usr/share/doc/", "usr/share/doc/a/"];
         assert_eq!(names[..6], expect);
     }
 

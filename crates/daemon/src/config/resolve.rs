@@ -391,7 +391,7 @@ mod tests {
             "tcp://127.0.0.1:1",
         ])
         .unwrap();
-        assert_eq!(config.warnings.len(), 5, "{:?}", config.warnings);
+        assert_eq!(config.warnings.len(), 4, "{:?}", config.warnings);
         assert!(resolved(&["--userland-proxy=false"]).unwrap().warnings.is_empty());
         for refused in [
             "--userns-remap=default",
