@@ -72,7 +72,10 @@ impl Project<'_> {
 
 impl Drop for Project<'_> {
     fn drop(&mut self) {
-        self.run("down -t 0");
+        // A second panic would end the whole program, and leave its engine behind.
+        if self.folder.is_dir() {
+            self.run("down -t 0");
+        }
         let _ = fs::remove_dir_all(&self.folder);
     }
 }
