@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use berth_oci::Spec;
-use berth_oci::runtime::Status;
+use berth_oci::runtime::{ConsoleSize, Status};
 use berth_sys::process::{process_stat, take_inherited};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::OFlags;
@@ -96,6 +96,9 @@ fn make_and_attend(global: &Global, arguments: &Parsed) -> Outcome {
 fn run_in(request: &mut Request<'_>, arguments: &Parsed, directory: &Directory, detached: bool) -> Outcome {
     // Signals are for the container from now on, and none of them gets lost while it is made.
     let signals = if detached { None } else { Some(foreground::watch()?) };
+    if !detached {
+        request.take_terminal_size();
+    }
     let mut created = request.launch(directory, Gate::Open)?;
     hand_over(arguments, &created).inspect_err(|_| created.undo())?;
     let has_socket = arguments.value("console-socket").is_some();
@@ -155,6 +158,18 @@ pub(super) fn preserved(arguments: &Parsed) -> Result<(Vec<OwnedFd>, Vec<String>
 }
 
 impl<'a> Request<'a> {
+    /// The container's terminal is as large as ours from its first moment, unless the configuration says how large.
+    fn take_terminal_size(&mut self) {
+        let process = self.spec.process.as_mut().filter(|process| process.terminal);
+        if let Some(process) = process.filter(|process| process.console_size.is_none())
+            && let Ok(size) = rustix::termios::tcgetwinsize(rustix::stdio::stdin())
+            && size.ws_row > 0
+        {
+            let (height, width) = (size.ws_row.into(), size.ws_col.into());
+            process.console_size = Some(ConsoleSize { height, width });
+        }
+    }
+
     fn read(global: &Global, arguments: &'a Parsed) -> Result<Self, Failure> {
         let id = arguments.id()?;
         let (preserved, activation) = preserved(arguments)?;

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use super::{CHECKPOINT_PAUSE, DatabaseError, Overlay, SYNC_DELAY, Shared, State};
@@ -164,12 +165,14 @@ impl State {
 
 /// The background thread: syncs for commits that are awaited and for writes nobody waits for, and makes checkpoints.
 pub(super) fn run(shared: &Arc<Shared>) {
+    let mut aside: Option<JoinHandle<()>> = None;
     let mut state = shared.state();
     while !state.closing {
         if state.wants_checkpoint() {
             state.checkpointing = true;
             drop(state);
-            checkpoint_aside(shared);
+            join(aside.take());
+            aside = checkpoint_aside(shared);
             state = shared.state();
             continue;
         }
@@ -195,6 +198,8 @@ pub(super) fn run(shared: &Arc<Shared>) {
         state = shared.synced.wait(state).unwrap_or_else(PoisonError::into_inner);
     }
     drop(state);
+    // Until it has ended it holds the database file, and so the lock on it.
+    join(aside);
     // The first takes up what is left of an earlier one, the second the rest.
     for _ in 0..2 {
         if let Err(error) = shared.checkpoint() {
@@ -205,7 +210,7 @@ pub(super) fn run(shared: &Arc<Shared>) {
 }
 
 /// Makes a checkpoint in a thread of its own, so that nobody who awaits a commit waits for it.
-fn checkpoint_aside(shared: &Arc<Shared>) {
+fn checkpoint_aside(shared: &Arc<Shared>) -> Option<JoinHandle<()>> {
     let for_thread = Arc::clone(shared);
     let checkpoint = move || {
         if let Err(error) = for_thread.checkpoint() {
@@ -213,10 +218,17 @@ fn checkpoint_aside(shared: &Arc<Shared>) {
         }
     };
     let thread = std::thread::Builder::new().name("database-file".to_owned()).spawn(checkpoint);
-    if let Err(error) = thread {
+    if let Err(error) = &thread {
         tracing::warn!(%error, "database checkpoint cannot be started");
         let mut state = shared.state();
         state.checkpointing = false;
         state.checkpoint_after = Some(Instant::now() + CHECKPOINT_PAUSE);
+    }
+    thread.ok()
+}
+
+fn join(thread: Option<JoinHandle<()>>) {
+    if thread.is_some_and(|thread| thread.join().is_err()) {
+        tracing::error!("a thread of the database panicked");
     }
 }
