@@ -180,7 +180,13 @@ mod tests {
         std::fs::write(&path, program("amd64").unwrap()).unwrap();
         std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         if std::env::consts::ARCH == "x86_64" {
-            let output = std::process::Command::new(&path).output().unwrap();
+            // Another test that starts a process just now may hold the file open for writing, for a moment.
+            let output = loop {
+                match std::process::Command::new(&path).output() {
+                    Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {}
+                    output => break output.unwrap(),
+                }
+            };
             assert_eq!(String::from_utf8(output.stdout).unwrap(), GREETING);
             assert_eq!(output.status.code(), Some(0));
             let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
