@@ -98,6 +98,8 @@ fn an_image_is_made_of_a_container() {
         shell.send("exit\r");
         assert_eq!(shell.wait(), 0);
 
+        // Lists are in the order of the seconds in which images were made.
+        std::thread::sleep(std::time::Duration::from_millis(1100));
         let made = engine.run(
             client,
             &["commit", "-a", "pkeugine", "-m", "my first commit", "commit_test", "commit_test:1.0.0"],
