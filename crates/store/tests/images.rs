@@ -322,6 +322,57 @@ fn saved_archives_are_stable_and_complete() {
     assert!(matches!(fixture.save(&["nope"]), Err(Error::NotFound(_))));
 }
 
+#[test]
+fn what_a_save_did_not_compress_is_compressed_for_a_registry() {
+    let fixture = Fixture::new();
+    let name: Reference = "one:1".parse().unwrap();
+    let id = fixture.add("one:1", &[&tar_of("base", &[1; 100_000])]).unwrap();
+    let leaves = |fixture: &Fixture| {
+        let outgoing = fixture.store.images().outgoing(&name).unwrap();
+        let layers: Vec<_> = outgoing.layers().map(|(layer, _)| layer.clone()).collect();
+        (digest_of(outgoing.manifest().0), layers)
+    };
+    let other = Fixture::new();
+    other.load(&fixture.save(&["one:1"]).unwrap()).unwrap();
+    let (manifest, layers) = leaves(&other);
+    assert!(layers[0].size < 1000 && layers[0].media_type.contains("gzip"), "{layers:?}");
+    // Once it has a manifest, it keeps that one wherever it goes.
+    let third = Fixture::new();
+    third.load(&other.save(&["one:1"]).unwrap()).unwrap();
+    assert_eq!(leaves(&third), (manifest, layers));
+    assert_eq!(third.store.images().get("one:1").unwrap().id, id);
+}
+
+#[test]
+fn what_came_without_compression_leaves_without() {
+    let layer = tar_of("one", &[1; 5000]);
+    let config = config(&[&layer], "plain");
+    let blob = |bytes: &[u8]| format!(r#""digest":"{}","size":{}"#, digest_of(bytes), bytes.len());
+    let manifest = format!(
+        r#"{{"schemaVersion":2,"config":{{"mediaType":"application/vnd.oci.image.config.v1+json",{}}},"layers":[{{"mediaType":"application/vnd.oci.image.layer.v1.tar",{}}}]}}"#,
+        blob(&config),
+        blob(&layer)
+    );
+    let index = format!(
+        r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"application/vnd.oci.image.manifest.v1+json",{},"annotations":{{"io.containerd.image.name":"docker.io/library/plain:1"}}}}]}}"#,
+        blob(manifest.as_bytes())
+    );
+    let path = |bytes: &[u8]| format!("blobs/sha256/{}", digest_of(bytes).hex());
+    let archive = tar(&[
+        (file("index.json"), index.as_bytes()),
+        (file(&path(manifest.as_bytes())), manifest.as_bytes()),
+        (file(&path(&config)), &config),
+        (file(&path(&layer)), &layer),
+    ]);
+    let fixture = Fixture::new();
+    fixture.load(&archive).unwrap();
+    let name: Reference = "plain:1".parse().unwrap();
+    assert_eq!(fixture.store.images().outgoing(&name).unwrap().manifest().0, manifest.as_bytes());
+    let other = Fixture::new();
+    other.load(&fixture.save(&["plain:1"]).unwrap()).unwrap();
+    assert_eq!(other.store.images().outgoing(&name).unwrap().manifest().0, manifest.as_bytes());
+}
+
 /// An OCI layout as registries' tools write it: compressed layers, its own manifest, no manifest.json.
 fn oci_layout(name: &str) -> (Vec<u8>, Digest) {
     let (one, two) = (tar_of("one", &[1; 5000]), tar_of("two", &[2; 5000]));

@@ -16,6 +16,8 @@ pub(super) const BLOBS: &str = "blobs/sha256/";
 pub(super) const IMAGE_NAME: &str = "io.containerd.image.name";
 /// The annotation that has a reference, or often only a tag.
 pub(super) const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// The annotation that tells a manifest that an image came with from one that was made for an archive.
+pub(super) const ORIGINAL: &str = "berth.manifest.original";
 
 /// One image of `manifest.json`.
 ///

@@ -12,7 +12,9 @@ use std::thread::{Scope, ScopedJoinHandle};
 use berth_oci::image::{DOCUMENT_BYTES_MAX, Document};
 use berth_oci::{Descriptor, Digest, ImageConfig, Manifest, Platform, Reference};
 
-use super::archive::{ArchiveImage, BLOBS, IMAGE_NAME, INDEX_JSON, MANIFEST_JSON, REF_NAME, clean, follow};
+use super::archive::{
+    ArchiveImage, BLOBS, IMAGE_NAME, INDEX_JSON, MANIFEST_JSON, ORIGINAL, REF_NAME, clean, follow,
+};
 use super::{Images, Loaded, OnProgress, Progress};
 use crate::error::Kind as Class;
 use crate::ingest::{Ingest, Keep, NewImage, NewLayer};
@@ -338,12 +340,17 @@ impl Contents {
             }
             names.push(name.to_string());
         }
+        // `docker save` makes a manifest of layers that are not compressed. Whoever pushes wants them compressed, so
+        // only one that the image came with is kept then.
+        let is_plain = layers.iter().flatten().all(|layer| layer.compression == Compression::None);
         let own = manifests.iter().find(|(_, _, manifest)| manifest.config.digest == id);
         let manifest = match own {
-            Some((descriptor, bytes, manifest)) => {
+            Some((descriptor, bytes, manifest))
+                if !is_plain || descriptor.annotations.contains_key(ORIGINAL) =>
+            {
                 self.attach(descriptor, bytes, manifest, &layers, ingest)?
             }
-            None => None,
+            _ => None,
         };
         let parent = Digest::parse(&image.parent).ok().filter(|parent| images.by_id(parent).is_some());
         Ok(NewImage { config: config.clone(), manifest, parent, names })

@@ -18,7 +18,7 @@ use berth_oci::image::{Document, media_type};
 use berth_oci::{Descriptor, Digest, Index, Manifest, Reference};
 
 use super::archive::{
-    ArchiveImage, BLOBS, IMAGE_NAME, INDEX_JSON, MANIFEST_JSON, OCI_LAYOUT, REF_NAME, REPOSITORIES,
+    ArchiveImage, BLOBS, IMAGE_NAME, INDEX_JSON, MANIFEST_JSON, OCI_LAYOUT, ORIGINAL, REF_NAME, REPOSITORIES,
 };
 use super::lookup::{Wanted, key};
 use super::{Image, Images};
@@ -37,6 +37,8 @@ pub(super) struct Saved {
     pub(super) config: Vec<u8>,
     pub(super) manifest: Vec<u8>,
     pub(super) manifest_type: String,
+    /// The image came with this manifest.
+    is_original: bool,
     /// What to write for each layer, base first.
     pub(super) layers: Vec<(Descriptor, LayerSource)>,
 }
@@ -134,7 +136,7 @@ impl Images {
         };
         let manifest = json(&manifest)?;
         let manifest_type = media_type::MANIFEST.to_owned();
-        Ok(Saved { image, names, config, manifest, manifest_type, layers })
+        Ok(Saved { image, names, config, manifest, manifest_type, is_original: false, layers })
     }
 
     /// An image as it came, if it came with a manifest and all of it can be written as it was.
@@ -155,7 +157,9 @@ impl Images {
             };
             let config = self.shared.read_blob(&image.id)?;
             let image = Arc::clone(image);
-            return Ok(Some(Saved { image, names, config, manifest: bytes, manifest_type, layers }));
+            let saved =
+                Saved { image, names, config, manifest: bytes, manifest_type, is_original: true, layers };
+            return Ok(Some(saved));
         }
         Ok(None)
     }
@@ -263,8 +267,11 @@ fn documents(saved: &[Saved]) -> (Index, Vec<ArchiveImage>) {
     let mut manifests = Vec::new();
     let mut archived = Vec::new();
     for saved in saved {
-        let manifest =
+        let mut manifest =
             descriptor(&saved.manifest_type, digest_of(&saved.manifest), saved.manifest.len() as u64);
+        if saved.is_original {
+            manifest.annotations.insert(ORIGINAL.to_owned(), "true".to_owned());
+        }
         if saved.names.is_empty() {
             manifests.push(manifest.clone());
         }
