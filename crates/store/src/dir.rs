@@ -108,6 +108,51 @@ pub(crate) fn sync_tree(dir: BorrowedFd<'_>, budget: &mut u32) -> io::Result<boo
     Ok(true)
 }
 
+/// Has what is written to a file go to the disk meanwhile, so that the sync at the end of an ingest waits for little.
+#[derive(Debug)]
+pub(crate) struct Behind {
+    begun: u64,
+    end: u64,
+}
+
+impl Behind {
+    /// How much is gathered before the disk is bothered with it.
+    const PIECE: u64 = 8 << 20;
+    /// Files below this are left to the sync: there are many of them, and the file system writes them together.
+    const LEAST: u64 = 128 << 10;
+
+    /// Writing begins at this offset.
+    pub(crate) fn at(offset: u64) -> Self {
+        Self { begun: offset, end: offset }
+    }
+
+    /// All before `end` is written.
+    pub(crate) fn wrote(&mut self, file: impl AsFd, end: u64) {
+        self.end = end;
+        if end - self.begun >= Self::PIECE {
+            self.begin(file);
+        }
+    }
+
+    /// This much more is written.
+    pub(crate) fn more(&mut self, file: impl AsFd, bytes: u64) {
+        self.wrote(file, self.end + bytes);
+    }
+
+    /// Nothing more will be written.
+    pub(crate) fn end(mut self, file: impl AsFd) {
+        if self.end - self.begun >= Self::LEAST {
+            self.begin(file);
+        }
+    }
+
+    fn begin(&mut self, file: impl AsFd) {
+        // What fails here fails the sync as well, which tells.
+        let _ = berth_sys::file::begin_write(file, self.begun, self.end - self.begun);
+        self.begun = self.end;
+    }
+}
+
 fn kind_of(dir: BorrowedFd<'_>, entry: &rustix::fs::DirEntry) -> io::Result<FileType> {
     match entry.file_type() {
         FileType::Unknown => {

@@ -18,10 +18,11 @@ use rustix::fs::{Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use crate::database::{Batch, Commit};
+use crate::dir::{self, Behind};
 use crate::image::index::{ImageRecord, NameRecord, chain_ids};
 use crate::layer::{self, Compression, Hashed, Job, LayerRecord, Stack};
 use crate::store::Shared;
-use crate::{Error, digest_of, dir};
+use crate::{Error, digest_of};
 
 /// The number of files up to which a tree is synced file by file. Syncing the file system instead waits for all that
 /// others have written to it, too.
@@ -290,7 +291,7 @@ impl Ingest {
             Keep::Unpacked => (Tee(None), None),
             Keep::Compressed => {
                 let (file, name) = self.create()?;
-                (Tee(Some(file)), Some(name))
+                (Tee(Some((file, Behind::at(0)))), Some(name))
             }
         };
         let mut hashed = Hashed::with_tee(stream, tee);
@@ -558,14 +559,15 @@ fn merge(old: &ImageRecord, new: &ImageRecord) -> ImageRecord {
     }
 }
 
-struct Tee(Option<std::fs::File>);
+/// The blob that a layer's stream is kept as, if it is.
+struct Tee(Option<(std::fs::File, Behind)>);
 
 impl Write for Tee {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        match &mut self.0 {
-            Some(file) => file.write(bytes),
-            None => Ok(bytes.len()),
-        }
+        let Some((file, behind)) = &mut self.0 else { return Ok(bytes.len()) };
+        let written = file.write(bytes)?;
+        behind.more(&*file, written as u64);
+        Ok(written)
     }
 
     fn flush(&mut self) -> std::io::Result<()> {

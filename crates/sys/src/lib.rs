@@ -4,6 +4,8 @@ pub mod bpf;
 pub mod clone;
 #[allow(unsafe_code)]
 pub mod datagram;
+#[allow(unsafe_code)]
+pub mod file;
 pub mod link;
 pub mod mount;
 #[allow(unsafe_code)]

@@ -12,7 +12,7 @@ use super::recipe::RecipeWriter;
 use super::source::{CHUNK, Compression, Decoder, Hashed, channel, send_all};
 use super::tree::{self, LayerPath, Tree};
 use super::{LayerError, LayerRecord, Limits, META, RECIPE, latin1};
-use crate::dir;
+use crate::dir::{self, Behind};
 use crate::tar::{Entry, Kind, Reader, TarError};
 
 const WHITEOUT: &[u8] = b".wh.";
@@ -324,6 +324,7 @@ impl<R: Read> Unpacker<'_, R> {
         inline: bool,
     ) -> Result<(), LayerError> {
         let end = offset + length;
+        let mut behind = Behind::at(offset);
         let mut hole = false;
         while offset < end {
             let data = self.reader.data()?;
@@ -349,12 +350,14 @@ impl<R: Read> Unpacker<'_, R> {
                 position += written as u64;
             }
             offset += usable as u64;
+            behind.wrote(fd, offset);
             self.reader.consume(usable);
             self.meter.check()?;
         }
         if hole {
             rustix::fs::ftruncate(fd, end).map_err(|error| tree::at(path.bytes(), error))?;
         }
+        behind.end(fd);
         Ok(())
     }
 

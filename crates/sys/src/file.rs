@@ -1,0 +1,42 @@
+//! Files, where rustix has no word for it.
+
+use std::os::fd::{AsFd, AsRawFd};
+
+use rustix::io::Errno;
+
+use crate::clone::last_errno;
+
+/// Has the kernel begin to write part of a file to the disk, and does not wait for the end of it: a sync that follows
+/// finds little left to do. Waits only where the disk's queue is full. Promises nothing about what is on the disk.
+///
+/// Source: `sync_file_range(2)`.
+///
+/// # Errors
+/// `ESPIPE` for what is no file; `EIO` and `ENOSPC` of an earlier write.
+pub fn begin_write(file: impl AsFd, offset: u64, length: u64) -> Result<(), Errno> {
+    let (offset, length) = (offset.cast_signed(), length.cast_signed());
+    // SAFETY: no memory is passed; the descriptor is open for as long as it is borrowed.
+    let result = unsafe {
+        libc::sync_file_range(file.as_fd().as_raw_fd(), offset, length, libc::SYNC_FILE_RANGE_WRITE)
+    };
+    if result == 0 { Ok(()) } else { Err(last_errno()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_written_and_a_pipe_is_refused() {
+        let path = std::env::temp_dir().join(format!("berth-sys-file-{}", std::process::id()));
+        let mut file = std::fs::File::create(&path).unwrap();
+        file.write_all(&[1; 10_000]).unwrap();
+        assert_eq!(begin_write(&file, 0, 10_000), Ok(()));
+        assert_eq!(std::fs::read(&path).unwrap(), [1; 10_000]);
+        std::fs::remove_file(&path).unwrap();
+        let (_reader, writer) = std::io::pipe().unwrap();
+        assert_eq!(begin_write(&writer, 0, 1), Err(Errno::SPIPE));
+    }
+}
