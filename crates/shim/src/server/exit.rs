@@ -18,6 +18,8 @@ const SYNC_NANOS: u64 = 50_000_000;
 impl Server {
     /// Reaps whoever has ended: the container, execs, the log's compressor, orphans of any of these.
     pub(super) fn reap(&mut self) {
+        // At once: systemd takes a group away with its last process, and the kernel tells of its killings 10 ms late.
+        self.out_of_memory();
         let mut discarded = [0u8; 512];
         while rustix::io::read(&self.signals, &mut discarded).is_ok() {}
         let mut container = None;

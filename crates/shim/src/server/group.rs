@@ -17,6 +17,7 @@ const END_WAIT: Duration = Duration::from_millis(5);
 pub(super) struct Group {
     cgroup: Option<Cgroup>,
     oom: Option<(OomWatch, Watch)>,
+    /// How many processes the kernel was seen to have killed.
     killed: u64,
 }
 
@@ -75,9 +76,9 @@ impl Group {
 
     /// Whether the kernel has ever killed.
     pub(super) fn oom_killed(&self) -> bool {
-        // systemd takes a group away with its last process: then there is only what was seen before.
+        // Where there is no watch yet, or the group is gone, there is only one of the two.
         let count = self.cgroup.as_ref().and_then(|cgroup| cgroup.oom_kills().ok());
-        count.unwrap_or(self.killed) > 0
+        count.unwrap_or(0).max(self.killed) > 0
     }
 
     /// Kills all in it.
