@@ -1,59 +1,14 @@
 //! A data root that is full: what fails says so and leaves nothing, what runs goes on, and with space all is well.
 
-use std::fs::File;
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
+use berth_tests::disk::Disk;
 use berth_tests::{CLIENTS, Client, Engine, run, until};
 
 const FULL: &str = "no space left on device";
 
-/// A file system of a few megabytes, with a file in it that takes what is left.
-struct Disk {
-    at: PathBuf,
-}
-
-impl Disk {
-    fn new() -> Disk {
-        let at = PathBuf::from(format!("/tmp/berth-disk-{}", std::process::id()));
-        std::fs::create_dir_all(&at).expect("a mount point");
-        run(Command::new("mount").args(["-t", "tmpfs", "-o", "size=48m,mode=755", "berth-disk"]).arg(&at))
-            .ok();
-        Disk { at }
-    }
-
-    fn fill(&self) {
-        let mut file = File::options().create(true).append(true).open(self.filler()).expect("the filler");
-        for block in [1 << 20, 4096] {
-            while file.write_all(&vec![7; block]).is_ok() {}
-        }
-    }
-
-    fn free(&self) {
-        std::fs::remove_file(self.filler()).expect("the filler");
-    }
-
-    fn filler(&self) -> PathBuf {
-        self.at.join("filler")
-    }
-
-    /// Bytes in use, without the filler.
-    fn used(&self) -> u64 {
-        let stat = rustix::fs::statvfs(&self.at).expect("the file system");
-        let filler = std::fs::metadata(self.filler()).map_or(0, |metadata| metadata.len());
-        (stat.f_blocks - stat.f_bfree) * stat.f_frsize - filler
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        run(Command::new("umount").arg("-l").arg(&self.at));
-        let _ = std::fs::remove_dir(&self.at);
-    }
-}
-
-fn says_full(outcome: &berth_tests::Outcome) {
+pub(crate) fn says_full(outcome: &berth_tests::Outcome) {
     assert_ne!(outcome.code, 0, "{outcome:?}");
     assert!(outcome.stderr.to_lowercase().contains(FULL), "{outcome:?}");
 }
@@ -64,7 +19,7 @@ fn save(engine: &Engine, image: &str, to: &Path) {
 
 #[test]
 fn a_full_disk_is_said_and_survived() {
-    let disk = Disk::new();
+    let disk = Disk::new(48);
     let mut engine = Engine::start_in(&disk.at);
     engine.import("busybox");
     let archive = engine.dir.join("busybox.tar");

@@ -4,6 +4,7 @@
 
 mod full;
 mod kills;
+mod space;
 
 use berth_tests::{Engine, until};
 

@@ -2,8 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-mod debian;
 mod honest;
 mod lies;
 mod mend;
 mod server;
+
+use berth_tests::registry as debian;

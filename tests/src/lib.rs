@@ -13,6 +13,8 @@
     reason = "the library of the tests: a panic is a failed test"
 )]
 
+pub mod disk;
+pub mod registry;
 pub mod terminal;
 
 use std::ffi::OsStr;

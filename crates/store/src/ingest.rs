@@ -91,13 +91,25 @@ pub(crate) struct Published {
 impl Ingest {
     pub(crate) fn begin(shared: &Arc<Shared>) -> Result<Self, Error> {
         let name = format!("{:x}", shared.ingests.fetch_add(1, Ordering::Relaxed));
-        dir::make(&shared.dirs.ingest, &name, dir::PRIVATE).map_err(Error::io("begin an ingest"))?;
-        let dir = dir::open(&shared.dirs.ingest, name.as_str()).map_err(Error::io("begin an ingest"))?;
+        dir::make(&shared.dirs.ingest, &name, dir::PRIVATE)
+            .map_err(Error::io(format!("write {}/ingest/{name}", shared.path.display())))?;
+        let dir = dir::open(&shared.dirs.ingest, name.as_str())
+            .map_err(Error::io(format!("write {}/ingest/{name}", shared.path.display())))?;
         Ok(Self { shared: Arc::clone(shared), name, dir, next: AtomicU32::new(0), state: Mutex::default() })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The path of something in this ingest, for messages.
+    fn path(&self, name: &str) -> String {
+        format!("{}/ingest/{}/{name}", self.shared.path.display(), self.name)
+    }
+
+    /// Wraps a failure to write something in this ingest.
+    fn unwritten(&self, name: &str) -> impl FnOnce(std::io::Error) -> Error + use<> {
+        Error::io(format!("write {}", self.path(name)))
     }
 
     fn fresh_name(&self) -> String {
@@ -109,7 +121,7 @@ impl Ingest {
         let name = self.fresh_name();
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(&self.dir, name.as_str(), flags, Mode::from_raw_mode(0o600))
-            .map_err(|error| Error::io("make a blob")(error.into()))?;
+            .map_err(|error| self.unwritten(&name)(error.into()))?;
         Ok((fd.into(), name))
     }
 
@@ -120,7 +132,7 @@ impl Ingest {
             return Ok(digest);
         }
         let (mut file, name) = self.create()?;
-        file.write_all(bytes).map_err(Error::io(format!("write blob {digest}")))?;
+        file.write_all(bytes).map_err(self.unwritten(&name))?;
         self.state().blobs.push((digest.clone(), name));
         Ok(digest)
     }
@@ -134,7 +146,7 @@ impl Ingest {
         let copied = std::io::copy(&mut hashed, &mut file);
         if let Err(error) = copied {
             self.discard(&name);
-            return Err(Error::io("write a blob")(error));
+            return Err(self.unwritten(&name)(error));
         }
         let (digest, _) = hashed.finish();
         if self.has_blob(&digest) {
@@ -149,8 +161,8 @@ impl Ingest {
     ///
     /// Errors: the layer is not there or damaged; the disk is full.
     pub(crate) fn compressed(&self, diff_id: &Digest) -> Result<(Digest, u64), Error> {
-        let fail = |error| Error::io(format!("compress layer {diff_id}"))(error);
         let layer = self.shared.open_layer(diff_id)?;
+        let fail = |error| Error::io(format!("compress layer {diff_id}"))(error);
         let tar = layer::open_tar(layer.as_fd()).map_err(fail)?;
         let mut tar = Hashed::new(std::io::BufReader::with_capacity(layer::CHUNK, tar));
         let (file, name) = self.create()?;
@@ -183,10 +195,10 @@ impl Ingest {
     /// Errors: the layer is refused; the disk is full. Nothing stays.
     pub(crate) fn layer(&self, stream: Box<dyn Read + Send + '_>, keep: Keep) -> Result<NewLayer, Error> {
         let name = self.fresh_name();
-        dir::make(&self.dir, &name, dir::PRIVATE).map_err(Error::io("make the directory of a layer"))?;
+        dir::make(&self.dir, &name, dir::PRIVATE).map_err(self.unwritten(&name))?;
         let target =
             dir::open(&self.dir, name.as_str()).map_err(Error::io("open the directory of a layer"))?;
-        let result = self.unpack(stream, &target, keep);
+        let result = self.unpack(stream, &target, &name, keep);
         match result {
             Ok((record, stream, compression, blob)) => {
                 let diff_id = record.diff_id.clone().unwrap_or_else(|| stream.0.clone());
@@ -214,10 +226,10 @@ impl Ingest {
         stream: Box<dyn Read + Send + '_>,
     ) -> Result<(OwnedFd, String), Error> {
         let name = self.fresh_name();
-        dir::make(&self.dir, &name, dir::PRIVATE).map_err(Error::io("make the directory of a layer"))?;
+        dir::make(&self.dir, &name, dir::PRIVATE).map_err(self.unwritten(&name))?;
         let target =
             dir::open(&self.dir, name.as_str()).map_err(Error::io("open the directory of a layer"))?;
-        let (record, ..) = self.unpack(stream, &target, Keep::Unpacked)?;
+        let (record, ..) = self.unpack(stream, &target, &name, Keep::Unpacked)?;
         if record.diff_id.as_ref() != Some(diff_id) {
             return Err(Error::Invalid(format!("what came is not layer {diff_id}")));
         }
@@ -235,7 +247,7 @@ impl Ingest {
     ) -> Result<(OwnedFd, String), Error> {
         let (mut file, name) = self.create()?;
         let mut hashed = Hashed::new(stream);
-        std::io::copy(&mut hashed, &mut file).map_err(Error::io(format!("write blob {digest}")))?;
+        std::io::copy(&mut hashed, &mut file).map_err(self.unwritten(&name))?;
         if hashed.finish().0 != *digest {
             return Err(Error::Invalid(format!("what came is not blob {digest}")));
         }
@@ -275,12 +287,18 @@ impl Ingest {
         &self,
         stream: Box<dyn Read + Send + '_>,
         target: &OwnedFd,
+        name: &str,
         keep: Keep,
     ) -> Result<(LayerRecord, (Digest, u64), Compression, Option<String>), Error> {
         let mut stream = std::io::BufReader::with_capacity(layer::CHUNK, layer::Whole::new(stream));
         let start = std::io::BufRead::fill_buf(&mut stream).map_err(layer::reading)?;
         let compression = Compression::detect(start).map_err(layer::reading)?;
-        let job = |read: &Arc<AtomicU64>| Job { limits: &self.shared.limits, read: Arc::clone(read) };
+        let place = self.path(name);
+        let job = |read: &Arc<AtomicU64>| Job {
+            limits: &self.shared.limits,
+            place: &place,
+            read: Arc::clone(read),
+        };
         if compression == Compression::None {
             let record = layer::unpack(Box::new(stream), target.as_fd(), &job(&Arc::default()))?;
             let digest =
@@ -291,7 +309,8 @@ impl Ingest {
             Keep::Unpacked => (Tee(None), None),
             Keep::Compressed => {
                 let (file, name) = self.create()?;
-                (Tee(Some((file, Behind::at(0)))), Some(name))
+                let path = self.path(&name);
+                (Tee(Some((file, Behind::at(0), path))), Some(name))
             }
         };
         let mut hashed = Hashed::with_tee(stream, tee);
@@ -420,7 +439,7 @@ impl Ingest {
         };
         let stack = layer::stack(&layers, &mut make_target).map_err(|error| match error.kind() {
             std::io::ErrorKind::InvalidData => Error::Invalid(error.to_string()),
-            _ => Error::io("stack the layers of an image")(error),
+            _ => Error::io(format!("write {}", self.path(&name)))(error),
         })?;
         if stack.fixup
             && let Some(chain) = chain_ids(diff_ids).pop()
@@ -559,13 +578,16 @@ fn merge(old: &ImageRecord, new: &ImageRecord) -> ImageRecord {
     }
 }
 
-/// The blob that a layer's stream is kept as, if it is.
-struct Tee(Option<(std::fs::File, Behind)>);
+/// The blob that a layer's stream is kept as, if it is, and its path.
+struct Tee(Option<(std::fs::File, Behind, String)>);
 
 impl Write for Tee {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let Some((file, behind)) = &mut self.0 else { return Ok(bytes.len()) };
-        let written = file.write(bytes)?;
+        let Some((file, behind, path)) = &mut self.0 else { return Ok(bytes.len()) };
+        let written = file.write(bytes).map_err(|source| {
+            let kind = source.kind();
+            std::io::Error::new(kind, layer::Unkept { path: path.clone(), source })
+        })?;
         behind.more(&*file, written as u64);
         Ok(written)
     }

@@ -8,7 +8,7 @@ use berth_oci::{Descriptor, Digest, Reference};
 
 use super::Images;
 use crate::ingest::{Ingest, Keep, NewImage};
-use crate::layer::Compression;
+use crate::layer::{Compression, LayerError};
 use crate::{Error, digest_of};
 
 /// An image on its way into the store. Several threads may bring its layers at once. What was not published when it
@@ -72,7 +72,7 @@ impl Fetch {
         if let Some(wrong) = exact.wrong(layer) {
             return Err(wrong);
         }
-        let new = new?;
+        let new = new.map_err(unregistered)?;
         let digest = match new.compression {
             Compression::None => &new.diff_id,
             _ => &new.stream.0,
@@ -139,6 +139,16 @@ impl Fetch {
             NewImage { config: image.config, manifest: Some((descriptor, blobs)), parent: None, names };
         self.ingest.publish(&[image])?;
         Ok(id)
+    }
+}
+
+/// Docker's words where this machine could not take a layer.
+fn unregistered(error: Error) -> Error {
+    match error {
+        Error::Layer(LayerError::Io { what, source }) => {
+            Error::Layer(LayerError::Io { what: format!("failed to register layer: {what}"), source })
+        }
+        error => error,
     }
 }
 

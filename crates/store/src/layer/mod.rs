@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use fixup::{Stack, stack};
 pub(crate) use recipe::RecipeReader;
 pub(crate) use source::{CHUNK, Compression, Decoder, Hashed, Piece, Whole, channel};
-pub(crate) use unpack::{Job, reading, unpack};
+pub(crate) use unpack::{Job, Unkept, reading, unpack};
 
 /// The files of a layer.
 pub(crate) const DIFF: &str = "diff";

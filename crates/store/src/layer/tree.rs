@@ -461,6 +461,8 @@ pub(super) fn at(path: &[u8], error: Errno) -> LayerError {
         | Errno::XDEV
         | Errno::INVAL
         | Errno::MLINK => LayerError::Path(format!("{}: {source}", spell(path))),
+        // In Docker's words.
+        Errno::NOSPC | Errno::DQUOT => LayerError::Io { what: format!("write /{}", spell(path)), source },
         _ => LayerError::Io { what: format!("unpack {}", spell(path)), source },
     }
 }

@@ -25,6 +25,8 @@ const INLINE_BYTES_MAX: u64 = 64 << 20;
 /// How far unpacking is, for those who watch, and what it may use.
 pub(crate) struct Job<'a> {
     pub(crate) limits: &'a Limits,
+    /// The path of what it is unpacked into, for messages.
+    pub(crate) place: &'a str,
     /// The compressed bytes read so far.
     pub(crate) read: Arc<AtomicU64>,
 }
@@ -61,15 +63,17 @@ fn unpack_plain<R: Read>(
     target: BorrowedFd<'_>,
     job: &Job<'_>,
 ) -> Result<LayerRecord, LayerError> {
-    dir::make(target, super::DIFF, 0o755).map_err(writing("make the directory of a layer"))?;
-    let root = dir::open(target, super::DIFF).map_err(writing("open the directory of a layer"))?;
-    let layer = target.try_clone_to_owned().map_err(writing("open the directory of a layer"))?;
-    let recipe = create(target, RECIPE)?;
+    let place = job.place;
+    dir::make(target, super::DIFF, 0o755).map_err(writing(place, super::DIFF))?;
+    let root = dir::open(target, super::DIFF).map_err(writing(place, super::DIFF))?;
+    let layer = target.try_clone_to_owned().map_err(writing(place, super::DIFF))?;
+    let recipe = create(target, place, RECIPE)?;
     let unpacked = stream.counter();
     let mut unpacker = Unpacker {
+        place,
         reader: Reader::with_raw(BufReader::with_capacity(CHUNK, stream)),
         tree: Tree::new(root, layer),
-        recipe: RecipeWriter::new(recipe).map_err(writing("write the recipe of a layer"))?,
+        recipe: RecipeWriter::new(recipe).map_err(writing(place, RECIPE))?,
         record: LayerRecord::default(),
         times: Vec::new(),
         raw: Vec::new(),
@@ -78,27 +82,39 @@ fn unpack_plain<R: Read>(
     };
     unpacker.run()?;
     let record = unpacker.finish()?;
-    let json = serde_json::to_vec(&record).map_err(|error| LayerError::Io {
-        what: "write the record of a layer".to_owned(),
-        source: error.into(),
-    })?;
-    let file = create(target, META)?;
-    io::Write::write_all(&mut &file, &json).map_err(writing("write the record of a layer"))?;
+    let json = serde_json::to_vec(&record)
+        .map_err(|error| LayerError::Io { what: format!("write {place}/{META}"), source: error.into() })?;
+    let file = create(target, place, META)?;
+    io::Write::write_all(&mut &file, &json).map_err(writing(place, META))?;
     Ok(record)
 }
 
-fn create(dir: BorrowedFd<'_>, name: &str) -> Result<File, LayerError> {
+fn create(dir: BorrowedFd<'_>, place: &str, name: &str) -> Result<File, LayerError> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     let fd = rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(0o600));
-    fd.map(File::from).map_err(|error| writing("make a file of a layer")(error.into()))
+    fd.map(File::from).map_err(|error| writing(place, name)(error.into()))
 }
 
-fn writing(what: &'static str) -> impl FnOnce(io::Error) -> LayerError {
-    move |source| LayerError::Io { what: what.to_owned(), source }
+fn writing(place: &str, name: &str) -> impl FnOnce(io::Error) -> LayerError {
+    move |source| LayerError::Io { what: format!("write {place}/{name}"), source }
+}
+
+/// The failure to keep what is read. It travels as an error of reading, through decompression and other threads.
+#[derive(Debug, thiserror::Error)]
+#[error("write {path}: {source}")]
+pub(crate) struct Unkept {
+    /// The file that could not be written.
+    pub(crate) path: String,
+    /// Why.
+    pub(crate) source: io::Error,
 }
 
 /// Puts an error of the stream into words: a broken stream is the sender's fault, a broken disk is not.
 pub(crate) fn reading(error: io::Error) -> LayerError {
+    let error = match error.downcast::<Unkept>() {
+        Ok(Unkept { path, source }) => return LayerError::Io { what: format!("write {path}"), source },
+        Err(error) => error,
+    };
     match error.kind() {
         io::ErrorKind::UnexpectedEof => LayerError::Malformed("unexpected EOF".to_owned()),
         io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported => {
@@ -150,6 +166,7 @@ impl Meter<'_> {
 }
 
 struct Unpacker<'a, R: Read> {
+    place: &'a str,
     reader: Reader<BufReader<Hashed<R>>>,
     tree: Tree,
     recipe: RecipeWriter,
@@ -183,7 +200,7 @@ impl<R: Read> Unpacker<'_, R> {
     fn flush_raw(&mut self) -> Result<(), LayerError> {
         self.raw.clear();
         self.reader.take_raw(&mut self.raw);
-        self.recipe.raw(&self.raw).map_err(writing("write the recipe of a layer"))
+        self.recipe.raw(&self.raw).map_err(writing(self.place, RECIPE))
     }
 
     fn entry(&mut self, entry: &Entry) -> Result<(), LayerError> {
@@ -311,7 +328,7 @@ impl<R: Read> Unpacker<'_, R> {
             (_, true) => self.recipe.file(path.bytes(), offset, length),
             (_, false) => self.recipe.more(offset, length),
         };
-        written.map_err(writing("write the recipe of a layer"))
+        written.map_err(writing(self.place, RECIPE))
     }
 
     /// Copies data of the entry into a file. Whole pieces of zeros become holes.
@@ -338,7 +355,7 @@ impl<R: Read> Unpacker<'_, R> {
                 if self.inlined > INLINE_BYTES_MAX {
                     return Err(LayerError::Limit("too much data behind links".to_owned()));
                 }
-                self.recipe.raw(data).map_err(writing("write the recipe of a layer"))?;
+                self.recipe.raw(data).map_err(writing(self.place, RECIPE))?;
             }
             hole = is_zero(data);
             let mut rest = if hole { &[] } else { data };
@@ -373,7 +390,7 @@ impl<R: Read> Unpacker<'_, R> {
             if self.inlined > INLINE_BYTES_MAX {
                 return Err(LayerError::Limit("too much data in entries that are skipped".to_owned()));
             }
-            self.recipe.raw(data).map_err(writing("write the recipe of a layer"))?;
+            self.recipe.raw(data).map_err(writing(self.place, RECIPE))?;
             self.reader.consume(length);
         }
     }
@@ -395,9 +412,9 @@ impl<R: Read> Unpacker<'_, R> {
                     return Err(LayerError::Limit("too much data behind the end of the archive".to_owned()));
                 }
             }
-            self.recipe.raw(&piece[..read]).map_err(writing("write the recipe of a layer"))?;
+            self.recipe.raw(&piece[..read]).map_err(writing(self.place, RECIPE))?;
         }
-        self.recipe.finish().map_err(writing("write the recipe of a layer"))?;
+        self.recipe.finish().map_err(writing(self.place, RECIPE))?;
         for (path, mtime) in self.times.iter().rev() {
             self.tree.directory_time(path, *mtime)?;
         }

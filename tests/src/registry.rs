@@ -5,24 +5,24 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use berth_tests::until;
+use crate::until;
 
 /// A running registry; ends when it is dropped.
-pub(crate) struct Registry {
+pub struct Registry {
     /// `127.0.0.1:port`.
-    pub(crate) host: String,
+    pub host: String,
     child: Child,
     dir: tempfile::TempDir,
 }
 
 impl Registry {
     /// A registry that is open to all.
-    pub(crate) fn open() -> Self {
+    pub fn open() -> Self {
         Self::start("", |_| {})
     }
 
     /// A registry for user `u` with password `secret`.
-    pub(crate) fn closed() -> Self {
+    pub fn closed() -> Self {
         // htpasswd's bcrypt of "secret".
         const LINE: &str = "u:$2y$05$5bFOk0ANdFegQ/KXuVHrjureV.eWmuBO8uJEWWAGXLnp2npS4PZfq\n";
         Self::start("auth:\n  htpasswd:\n    realm: test\n    path: {dir}/users\n", |dir| {
@@ -31,7 +31,7 @@ impl Registry {
     }
 
     /// A registry that speaks TLS with a certificate of an authority of its own; that authority's certificate.
-    pub(crate) fn with_tls() -> (Self, String) {
+    pub fn with_tls() -> (Self, String) {
         let tls = "  tls:\n    certificate: {dir}/server.crt\n    key: {dir}/server.key\n";
         let registry = Self::start(tls, |dir| {
             let script = "set -e; cd \"$1\"; \
