@@ -50,22 +50,6 @@ fn completion_knows_what_there_is() {
     assert_eq!(complete("rm waiting w"), "webserver :4");
     assert_eq!(complete("run --rm busy"), "busybox busybox:latest :4");
     assert_eq!(complete("load -i "), ":0");
-
-    // The same through the script, in a real bash.
-    let bin = engine.dir.join("bin");
-    fs::create_dir(&bin).unwrap();
-    std::os::unix::fs::symlink(berth_bin(), bin.join("berth")).unwrap();
-    let script = "source <(berth completion bash)
-        ask() { COMP_LINE=$1 COMP_POINT=${#1} COMPREPLY=(); _berth 2>/dev/null; echo \"${COMPREPLY[*]}\"; }
-        ask 'berth rest'; ask 'berth logs w'; ask 'berth run busybox:'; ask 'berth run --pull=a'";
-    let command = engine.command(Client::Berth, &[] as &[&str]);
-    let environment: Vec<_> =
-        command.get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned()))).collect();
-    let mut bash = Command::new("bash");
-    bash.args(["-c", script]).envs(environment);
-    let path = std::env::var("PATH").unwrap_or_default();
-    let outcome = run(bash.env("PATH", format!("{}:{path}", bin.display())));
-    assert_eq!(outcome.ok(), "restart\nwaiting webserver\nlatest\nalways");
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod inside;
 mod limits;
 mod names;
 mod seeds;
+mod shells;
 mod terminal;
 mod transcripts;
 mod walk;

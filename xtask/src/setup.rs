@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::Outcome;
 
 /// Programs and the Debian packages that hold them.
-const PACKAGES: [(&str, &str); 12] = [
+const PACKAGES: [(&str, &str); 14] = [
     ("mmdebstrap", "mmdebstrap"),
     ("nft", "nftables"),
     ("ip", "iproute2"),
@@ -19,6 +19,8 @@ const PACKAGES: [(&str, &str); 12] = [
     ("tmux", "tmux"),
     ("curl", "curl"),
     ("script", "bsdutils"),
+    ("zsh", "zsh"),
+    ("fish", "fish"),
 ];
 
 /// The workspace's root.
