@@ -7,6 +7,7 @@ mod helpful;
 mod inside;
 mod limits;
 mod names;
+mod package;
 mod seeds;
 mod shells;
 mod terminal;

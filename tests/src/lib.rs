@@ -74,6 +74,11 @@ pub fn images() -> PathBuf {
     from_environment("BERTH_IMAGES")
 }
 
+/// The folder of what `cargo xtask dist` makes.
+pub fn packages() -> PathBuf {
+    from_environment("BERTH_PACKAGES")
+}
+
 fn from_environment(name: &str) -> PathBuf {
     let Some(path) = std::env::var_os(name) else {
         panic!("{name} is not set: these tests are run by `cargo xtask test`");

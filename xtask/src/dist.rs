@@ -31,10 +31,15 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
         Some(binary) => binary,
         None => release()?,
     };
+    make(&binary, &out)
+}
+
+/// Makes both of a binary.
+pub(crate) fn make(binary: &Path, out: &Path) -> Outcome {
     let time = commit_time()?;
-    let files = files(&binary)?;
-    std::fs::create_dir_all(&out)?;
-    let architecture = architecture(&binary)?;
+    let files = files(binary)?;
+    std::fs::create_dir_all(out)?;
+    let architecture = architecture(binary)?;
     let deb = deb(&files, architecture, time)?;
     write(&out.join(format!("berth_{VERSION}_{architecture}.deb")), &deb)?;
     let name = format!("berth-{VERSION}-linux-{architecture}");

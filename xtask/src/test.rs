@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::{Outcome, cgroup2, clients, power, setup};
+use crate::{Outcome, cgroup2, clients, dist, power, setup};
 
 /// Installs, builds and runs; with `--cgroup2` only the tests of cgroup v2 in a virtual machine.
 pub(crate) fn run(words: &[&str]) -> Outcome {
@@ -22,11 +22,16 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
     let docker = setup::docker()?;
     let clients = clients::install()?;
     let binary = setup::binary("quick")?;
+    let packages = setup::kept().join("dist");
+    if packages.exists() {
+        std::fs::remove_dir_all(&packages)?;
+    }
+    dist::make(&binary, &packages)?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut tests = Command::new(cargo);
     tests.args(["test", "--workspace", "--profile", "quick", "--no-fail-fast"]).args(&filters);
     tests.env("BERTH_BIN", binary).env("BERTH_IMAGES", images).env("BERTH_DOCKER", docker);
-    tests.env("BERTH_CLIENTS", clients);
+    tests.env("BERTH_CLIENTS", clients).env("BERTH_PACKAGES", packages);
     setup::call(tests.current_dir(setup::root()))?;
     // What the host does not have: the guest runs the programs that are built here.
     if filters.is_empty() && cfg!(target_arch = "x86_64") { cgroup2::run() } else { Ok(()) }
