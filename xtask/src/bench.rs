@@ -6,6 +6,7 @@
 
 mod memory;
 mod oci;
+mod requests;
 mod ship;
 
 use std::path::PathBuf;
@@ -59,6 +60,12 @@ impl Peer {
         assert!(output.status.success(), "{} {args:?}: {stderr}", self.name);
         took
     }
+}
+
+/// `cargo xtask bench requests SOCKET [PATH]`: the rate of one engine that is there already.
+pub(crate) fn requests(socket: &str, path: &str) -> Outcome {
+    println!("{path}: {:.0} a second", requests::rate(std::path::Path::new(socket), path)?);
+    Ok(())
 }
 
 /// Builds, enters the lab and prints the tables.
@@ -155,6 +162,7 @@ fn fifty() {
             .map(|name| (name, Vec::new()))
             .into();
     let mut each = Vec::new();
+    let mut rates = Vec::new();
     for peer in &PEERS {
         let start = Instant::now();
         std::thread::scope(|scope| {
@@ -176,6 +184,7 @@ fn fifty() {
         });
         rows[0].1.push(start.elapsed());
         each.push(format!("{} {}", peer.name, memory::supervisors(peer.name)));
+        rates.push(requests::of(peer.words));
         rows[1].1.push(median(15, || peer.time(&["ps"])));
         rows[2].1.push(median(5, || peer.time(&["stats", "--no-stream"])));
         rows[3].1.push(median(15, || peer.time(&["inspect", "b1"])));
@@ -186,6 +195,7 @@ fn fifty() {
     for (name, times) in rows {
         print_row(&format!("{name} (50 running)"), &times);
     }
+    println!("| containers/json a second (50 running) | {} |", rates.join(" | "));
     println!("| memory a container, PSS in KB | {} |", each.join(", "));
 }
 

@@ -21,6 +21,7 @@ const USAGE: &str = "\
 cargo xtask test [--cgroup2|--power] [FILTER…]   everything: units and black-box tests, as root, with their packages and images; or
                                          what needs cgroup v2, or a power cut, in a virtual machine
 cargo xtask bench run                    the start path against Docker, Podman and crun, in the peer lab
+cargo xtask bench requests SOCKET [PATH] how many requests a second the engine behind a socket answers
 cargo xtask bench ship                   pull, push, save and load against Docker, Podman and skopeo, in the peer lab
 cargo xtask conformance engine [--record|--recorded] [--socket PATH] [CASE…]   the corpus against the real Docker and ours
 cargo xtask dist [--out FOLDER] [--binary PATH]   a Debian package and an archive, the same bytes from the same sources
@@ -32,6 +33,8 @@ fn main() -> ExitCode {
     let outcome = match words.as_slice() {
         ["test", filters @ ..] => test::run(filters),
         ["bench", name @ ("run" | "ship")] => bench::run(name),
+        ["bench", "requests", socket] => bench::requests(socket, "/v1.45/containers/json"),
+        ["bench", "requests", socket, path] => bench::requests(socket, path),
         ["bench-inside", name] => bench::inside(name),
         ["conformance", "engine", words @ ..] => conformance::run(words),
         ["dist", words @ ..] => dist::run(words),

@@ -1,7 +1,10 @@
 //! Further processes in running containers.
 //!
-//! An exec instance is prepared, runs once, and is forgotten some time after it ended. It lives in memory only: an
-//! engine that is opened again knows none, as in Docker.
+//! An exec instance is prepared, runs once, and is forgotten some time after it ended, so that clients can ask how it
+//! ended. One that was never started goes with its container's run. They live in memory only: an engine that is opened
+//! again knows none, as in Docker.
+//!
+//! Invariant: however many are made, the engine holds a bounded number of those that do not run.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -78,6 +81,8 @@ pub type ExecStarted = Option<Attached>;
 const KEPT_FOR: Duration = Duration::from_secs(300);
 /// And no more of them than this.
 const KEPT_MAX: usize = 1024;
+/// At least so many may wait for their start, at most twice as many: the oldest are taken for abandoned.
+const PREPARED_MAX: usize = 1024;
 /// What Docker says an instance ended with that could not be started.
 const NOT_STARTED: i32 = 126;
 
@@ -92,6 +97,8 @@ pub(crate) struct Execs {
 #[derive(Default)]
 struct Instances {
     by_id: HashMap<String, Exec>,
+    /// Those that were made, oldest first: some of them started since, or are gone.
+    prepared: VecDeque<String>,
     /// Those that ended, oldest first.
     ended: VecDeque<(Instant, String)>,
 }
@@ -119,7 +126,9 @@ impl Execs {
     fn insert(&self, exec: Exec) {
         let mut instances = self.lock();
         instances.forget_old();
+        instances.prepared.push_back(exec.id.clone());
         instances.by_id.insert(exec.id.clone(), exec);
+        instances.forget_abandoned();
     }
 
     /// Marks an instance as started, so that no second client starts it.
@@ -169,7 +178,14 @@ impl Execs {
 
     /// Forgets the instances of a container that is gone.
     pub(crate) fn forget(&self, container_id: &str) {
-        self.lock().by_id.retain(|_, exec| exec.container_id != container_id);
+        self.lock().retain(|exec| exec.container_id != container_id);
+        self.ends.notify_waiters();
+    }
+
+    /// Forgets the instances of a container whose run is over that were not started: they cannot be any more.
+    pub(crate) fn forget_prepared(&self, container_id: &str) {
+        self.lock()
+            .retain(|exec| exec.container_id != container_id || exec.running || exec.exit_code.is_some());
     }
 
     fn lock(&self) -> MutexGuard<'_, Instances> {
@@ -178,6 +194,24 @@ impl Execs {
 }
 
 impl Instances {
+    fn retain(&mut self, keep: impl Fn(&Exec) -> bool) {
+        self.by_id.retain(|_, exec| keep(exec));
+        self.prepared.retain(|id| self.by_id.contains_key(id));
+        self.ended.retain(|(_, id)| self.by_id.contains_key(id));
+    }
+
+    fn forget_abandoned(&mut self) {
+        let waits = |exec: &Exec| !exec.running && exec.exit_code.is_none();
+        if self.prepared.len() <= 2 * PREPARED_MAX {
+            return;
+        }
+        self.prepared.retain(|id| self.by_id.get(id).is_some_and(waits));
+        let abandoned = self.prepared.len().saturating_sub(PREPARED_MAX);
+        for id in self.prepared.drain(..abandoned) {
+            self.by_id.remove(&id);
+        }
+    }
+
     fn forget_old(&mut self) {
         while let Some((ended, _)) = self.ended.front() {
             if self.ended.len() <= KEPT_MAX && ended.elapsed() < KEPT_FOR {
@@ -411,5 +445,25 @@ mod tests {
         assert!(execs.get("0").is_err());
         execs.forget("c");
         assert!(execs.lock().by_id.is_empty());
+    }
+
+    #[test]
+    fn instances_that_nobody_starts_do_not_pile_up() {
+        let execs = Execs::new();
+        execs.insert(exec("first"));
+        execs.begin("first").unwrap();
+        for number in 0..4 * PREPARED_MAX {
+            execs.insert(exec(&number.to_string()));
+            assert!(execs.lock().by_id.len() <= 2 * PREPARED_MAX + 1);
+        }
+        assert!(execs.get("first").unwrap().running);
+        assert!(execs.get("0").is_err());
+        execs.begin(&(4 * PREPARED_MAX - 1).to_string()).unwrap();
+        execs.end("first", 0);
+        execs.forget_prepared("c");
+        assert_eq!(execs.lock().by_id.len(), 2, "what runs and what ended is still known");
+        execs.forget("c");
+        let instances = execs.lock();
+        assert!(instances.by_id.is_empty() && instances.prepared.is_empty() && instances.ended.is_empty());
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::Inner;
 use crate::config::CgroupDriver;
 use crate::container::{LOG_DRIVERS, ListOptions, OWN_RUNTIMES, Status};
-use crate::error::{Error, Result};
+use crate::error::{Class, Error, Result};
 use crate::host::read;
 use crate::image::ImageListOptions;
 use crate::system::{DiskUsage, SystemInfo};
@@ -71,7 +71,12 @@ impl Inner {
         }
         let mut sizes = Vec::new();
         for container in &containers {
-            sizes.push((container.record.id.clone(), self.size_of(container).await?));
+            match self.size_of(container).await {
+                Ok(size) => sizes.push((container.record.id.clone(), size)),
+                // It was removed meanwhile.
+                Err(error) if error.class() == Class::NotFound => {}
+                Err(error) => return Err(error),
+            }
         }
         let engine = self.clone();
         let rest = tokio::task::spawn_blocking(move || {

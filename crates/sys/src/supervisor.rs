@@ -119,6 +119,19 @@ pub fn return_large_blocks() {
     }
 }
 
+/// Makes all threads share this many heaps. Called once, before there are threads.
+///
+/// By default every thread gets one of its own, up to eight for each processor, and each keeps what was free in it.
+pub fn share_heaps(count: u8) {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: mallopt takes two numbers; the value is in its range.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, i32::from(count));
+    }
+    #[cfg(not(target_env = "gnu"))]
+    let _ = count;
+}
+
 /// Gives the free memory of the heap back to the system.
 pub fn trim_heap() {
     #[cfg(target_env = "gnu")]

@@ -54,6 +54,7 @@ pub(crate) async fn answer(
     headers: HeaderMap,
     body: RequestBody,
 ) -> (Answer, HeaderMap) {
+    server.requests.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let mut common = HeaderMap::new();
     let answer = match route(server, method, target, headers, body, &mut common) {
         Ok(handling) => handling.await,

@@ -1,6 +1,7 @@
 //! What all connections share, and the loops that accept them.
 
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -27,6 +28,8 @@ pub(crate) struct Server {
     pub(crate) header: HeaderValue,
     /// Containers as lists tell them.
     pub(crate) summaries: Summaries,
+    /// How many requests there were.
+    pub(crate) requests: AtomicU64,
     /// Becomes true when the daemon ends.
     pub(crate) shutdown: watch::Receiver<bool>,
 }
@@ -43,7 +46,33 @@ pub(crate) struct Settings {
     pub(crate) no_proxy: String,
 }
 
+/// How often it is looked whether memory should be given back.
+const TIDY_PAUSE: Duration = Duration::from_secs(5);
+/// Under requests without a pause, memory is given back after so many looks.
+const TIDY_PATIENCE: u32 = 12;
+
 impl Server {
+    /// Gives memory that requests needed back to the system when they pause: the allocator keeps it otherwise, for
+    /// each of its arenas. An engine that nobody asks does nothing.
+    pub(crate) async fn tidy(self: Arc<Self>) {
+        let (mut tidied, mut seen, mut looks) = (0, 0, 0);
+        let mut shutdown = self.shutdown.clone();
+        while tokio::time::timeout(TIDY_PAUSE, ended(&mut shutdown)).await.is_err() {
+            let now = self.requests.load(Ordering::Relaxed);
+            let quiet = now == seen;
+            seen = now;
+            if now == tidied {
+                continue;
+            }
+            looks += 1;
+            if quiet || looks >= TIDY_PATIENCE {
+                (tidied, looks) = (now, 0);
+                // It takes a millisecond or two, and fails only where the runtime ends.
+                let _ = tokio::task::spawn_blocking(berth_sys::supervisor::trim_heap).await;
+            }
+        }
+    }
+
     /// The settings as they are now.
     pub(crate) fn settings(&self) -> Arc<Settings> {
         // Nothing panics while the lock is held, so a poisoned one still holds whole settings.

@@ -295,6 +295,7 @@ impl Task {
     async fn exited(&mut self, status: &ExitStatus) {
         let Some(running) = self.running.take() else { return };
         self.slot.set_shim(None);
+        self.engine.execs.forget_prepared(&self.container.record.id);
         let record = &self.container.record;
         let mut at_rest = super::network::at_rest(record, |name| self.engine.network_ids.id(name), true);
         // As in Docker, the last sandbox is shown until there is another one.
