@@ -81,7 +81,6 @@ fn sweep(engine: &Engine, disk: &Disk, work: &Work<'_>) {
     for less in 1..24 {
         attempt(engine, disk, work, enough.saturating_sub(less) * PAGE);
     }
-    println!("{} needs {} bytes", work.what, enough * PAGE);
 }
 
 #[test]

@@ -100,8 +100,7 @@ fn systemd(folder: &Path) -> Result<PathBuf, Box<dyn Error>> {
 
 /// The test programs, which are static as everything is.
 fn build_tests() -> Result<Vec<PathBuf>, Box<dyn Error>> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut build = Command::new(cargo);
+    let mut build = setup::cargo();
     build.args(["test", "--no-run", "--package", "berth-runtime", "--profile", "quick"]);
     build.args(["--message-format", "json-render-diagnostics"]);
     build.args(TESTS.iter().flat_map(|test| ["--test", test]));

@@ -49,6 +49,19 @@ pub(crate) fn output(command: &mut Command) -> Result<String, Box<dyn std::error
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// Cargo, without what the cargo that runs this says of this package: build scripts look at such variables, and
+/// everything above them would be built anew whenever cargo is called by hand and from here in turn.
+pub(crate) fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let own = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_", "CARGO_BIN_", "CARGO_PRIMARY_", "OUT_DIR"];
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| own.iter().any(|prefix| name.starts_with(prefix))) {
+            cargo.env_remove(&name);
+        }
+    }
+    cargo
+}
+
 /// Whether the `PATH` has a program.
 pub(crate) fn has(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -129,8 +142,7 @@ pub(crate) fn binary(profile: &str) -> Result<PathBuf, Box<dyn std::error::Error
 
 /// Builds the binary in a profile, with further words for cargo; its path.
 pub(crate) fn binary_with(profile: &str, more: &[&str]) -> Result<PathBuf, Box<dyn std::error::Error>> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut build = Command::new(cargo);
+    let mut build = cargo();
     build.args([
         "build",
         "--package",

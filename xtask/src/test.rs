@@ -1,7 +1,5 @@
 //! `cargo xtask test`: every test there is, with what they need.
 
-use std::process::Command;
-
 use crate::{Outcome, cgroup2, clients, dist, power, setup};
 
 /// Installs, builds and runs; with `--cgroup2` only the tests of cgroup v2 in a virtual machine.
@@ -27,8 +25,7 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
         std::fs::remove_dir_all(&packages)?;
     }
     dist::make(&binary, &packages)?;
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut tests = Command::new(cargo);
+    let mut tests = setup::cargo();
     tests.args(["test", "--workspace", "--profile", "quick", "--no-fail-fast"]).args(&filters);
     tests.env("BERTH_BIN", binary).env("BERTH_IMAGES", images).env("BERTH_DOCKER", docker);
     tests.env("BERTH_CLIENTS", clients).env("BERTH_PACKAGES", packages);

@@ -50,8 +50,7 @@ pub(crate) fn run() -> Outcome {
 
 /// Dependencies between our crates that DESIGN does not have.
 fn arrows() -> Result<Vec<String>, Box<dyn std::error::Error>> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
+    let mut command = setup::cargo();
     command.args(["metadata", "--no-deps", "--format-version", "1"]).current_dir(setup::root());
     let metadata: serde_json::Value = serde_json::from_str(&setup::output(&mut command)?)?;
     let mut breaches = Vec::new();
