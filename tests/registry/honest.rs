@@ -239,3 +239,55 @@ fn all_tags_go_and_come() {
     tags.sort_unstable();
     assert_eq!(tags, ["1", "2", "x-y_z"]);
 }
+
+#[test]
+fn a_registry_that_wants_to_see_a_certificate_sees_it() {
+    let (registry, [authority, certificate, key]) = Registry::with_client_certificates();
+    let host = &registry.host;
+    let mut engine = Engine::with_images(&["busybox"]);
+    let name = format!("{host}/b:1");
+    engine.docker(&format!("tag busybox {name}")).ok();
+    let folder = std::path::Path::new("/etc/berth/certs.d").join(host);
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("ca.crt"), authority).unwrap();
+    let without = engine.docker(&format!("push {name}"));
+    std::fs::write(folder.join("client.cert"), certificate).unwrap();
+    engine.stop();
+    engine.up();
+    let keyless = engine.docker(&format!("push {name}"));
+    std::fs::write(folder.join("client.key"), key).unwrap();
+    engine.stop();
+    engine.up();
+    let pushed = engine.docker(&format!("push {name}"));
+    let pulled = engine.docker(&format!("pull {name}"));
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert!(without.fails(1).contains("tls: "), "{without:?}");
+    assert!(keyless.fails(1).contains("missing or unusable key"), "{keyless:?}");
+    pushed.ok();
+    pulled.ok();
+}
+
+#[test]
+fn a_registry_that_hands_on_is_a_mirror() {
+    let registry = Registry::open();
+    let mirror = Registry::mirror_of(&registry.host);
+    let name = format!("{}/team/b:1", registry.host);
+    let digest = {
+        let engine = Engine::with_images(&["busybox"]);
+        engine.docker(&format!("tag busybox {name}")).ok();
+        engine.docker(&format!("push {name}")).ok();
+        skopeo_digest(&name)
+    };
+    let config = std::env::temp_dir().join(format!("berth-hands-on-{}.json", std::process::id()));
+    let registries = serde_json::json!({&registry.host: {"mirrors": [format!("http://{}", mirror.host)]}});
+    std::fs::write(&config, serde_json::json!({"registries": registries}).to_string()).unwrap();
+    let engine = Engine::start_with(&["--config-file", &config.display().to_string()]);
+    engine.docker(&format!("pull {name}")).ok();
+    assert_eq!(digest_of(&engine, &name), digest);
+    engine.docker(&format!("rmi {name}")).ok();
+    // The mirror has all of it now: nobody misses the registry.
+    drop(registry);
+    engine.docker(&format!("pull {name}")).ok();
+    assert_eq!(digest_of(&engine, &name), digest);
+    std::fs::remove_file(config).unwrap();
+}

@@ -14,22 +14,22 @@ use crate::server::{Request, Server, answer};
 
 /// An image of one layer, as a registry has it.
 #[derive(Clone)]
-struct Image {
-    manifest: Vec<u8>,
-    config: Vec<u8>,
-    layer: Vec<u8>,
+pub(crate) struct Image {
+    pub(crate) manifest: Vec<u8>,
+    pub(crate) config: Vec<u8>,
+    pub(crate) layer: Vec<u8>,
 }
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
-fn digest(bytes: &[u8]) -> String {
+pub(crate) fn digest(bytes: &[u8]) -> String {
     let hex: String = sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     format!("sha256:{hex}")
 }
 
 impl Image {
     /// An image whose layer holds one file of incompressible bytes.
-    fn new(length: usize) -> Self {
+    pub(crate) fn new(length: usize) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let noise: Vec<u8> =
             (0..length as u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
@@ -48,7 +48,7 @@ impl Image {
         Self { manifest, config, layer }
     }
 
-    fn manifest(config: &[u8], layer: &[u8]) -> Vec<u8> {
+    pub(crate) fn manifest(config: &[u8], layer: &[u8]) -> Vec<u8> {
         let manifest = serde_json::json!({
             "schemaVersion": 2, "mediaType": MANIFEST,
             "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest(config),
@@ -60,7 +60,7 @@ impl Image {
     }
 
     /// Answers as an honest registry would.
-    fn serve(&self, request: &Request, stream: &mut TcpStream) {
+    pub(crate) fn serve(&self, request: &Request, stream: &mut TcpStream) {
         if request.path.contains("/manifests/") {
             answer(stream, "200 OK", &[("Content-Type", MANIFEST)], &self.manifest);
         } else if request.path.ends_with(&digest(&self.config)) {
@@ -74,7 +74,7 @@ impl Image {
         }
     }
 
-    fn is_layer(&self, request: &Request) -> bool {
+    pub(crate) fn is_layer(&self, request: &Request) -> bool {
         request.path.ends_with(&digest(&self.layer))
     }
 }
@@ -213,7 +213,7 @@ fn a_registry_that_asks_for_patience_gets_it() {
 }
 
 /// The client's configuration with credentials for these hosts.
-fn credentials(engine: &Engine, hosts: &[&str]) {
+pub(crate) fn credentials(engine: &Engine, hosts: &[&str]) {
     let auths: serde_json::Map<String, serde_json::Value> =
         hosts.iter().map(|host| ((*host).to_owned(), serde_json::json!({"auth": "dTpzZWNyZXQ="}))).collect();
     fs::create_dir_all(engine.dir.join("config")).unwrap();

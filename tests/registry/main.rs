@@ -2,9 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod formats;
 mod honest;
 mod lies;
+mod manifests;
 mod mend;
+mod mirrors;
+mod secrets;
+mod seeds;
 mod server;
 
 use berth_tests::registry as debian;

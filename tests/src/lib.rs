@@ -242,7 +242,8 @@ impl Engine {
         };
         let mut command = Command::new(program);
         command.args(args).env("DOCKER_HOST", format!("unix://{}", self.socket().display()));
-        command.env("DOCKER_CONFIG", self.dir.join("config")).stdin(Stdio::null());
+        command.env("DOCKER_CONFIG", self.dir.join("config")).env("XDG_DATA_HOME", self.dir.join("share"));
+        command.stdin(Stdio::null());
         command
     }
 

@@ -32,8 +32,30 @@ impl Registry {
 
     /// A registry that speaks TLS with a certificate of an authority of its own; that authority's certificate.
     pub fn with_tls() -> (Self, String) {
-        let tls = "  tls:\n    certificate: {dir}/server.crt\n    key: {dir}/server.key\n";
-        let registry = Self::start(tls, |dir| {
+        Self::with_tls_and("")
+    }
+
+    /// The same, and clients must show a certificate of that authority; one such certificate and its key.
+    pub fn with_client_certificates() -> (Self, [String; 3]) {
+        let (registry, authority) = Self::with_tls_and("    clientcas:\n      - {dir}/ca.crt\n");
+        let script = "set -e; cd \"$1\"; \
+            openssl req -newkey rsa:2048 -nodes -subj /CN=client -keyout client.key -out client.csr; \
+            openssl x509 -req -in client.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -out client.crt";
+        let made = Command::new("sh").args(["-c", script, "sh"]).arg(registry.dir.path()).output().unwrap();
+        assert!(made.status.success(), "{made:?}");
+        let read = |name: &str| fs::read_to_string(registry.dir.path().join(name)).unwrap();
+        let files = [authority, read("client.crt"), read("client.key")];
+        (registry, files)
+    }
+
+    /// A registry that hands on what the one at `remote` has.
+    pub fn mirror_of(remote: &str) -> Self {
+        Self::start(&format!("proxy:\n  remoteurl: http://{remote}\n"), |_| {})
+    }
+
+    fn with_tls_and(more: &str) -> (Self, String) {
+        let tls = format!("  tls:\n    certificate: {{dir}}/server.crt\n    key: {{dir}}/server.key\n{more}");
+        let registry = Self::start(&tls, |dir| {
             let script = "set -e; cd \"$1\"; \
                 openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=ca -keyout ca.key -out ca.crt; \
                 openssl req -newkey rsa:2048 -nodes -subj /CN=registry -keyout server.key -out server.csr; \

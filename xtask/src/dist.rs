@@ -86,12 +86,16 @@ fn architecture(binary: &Path) -> Result<&'static str, Box<dyn std::error::Error
     }
 }
 
+/// What the real `docker` calls for credentials that `berth login` keeps.
+const CREDENTIAL_HELPER: &[u8] = b"#!/bin/sh\nexec /usr/bin/berth docker-credential-berth \"$@\"\n";
+
 /// All files, by the path they have below the root.
 fn files(binary: &Path) -> Result<Vec<Entry>, Box<dyn std::error::Error>> {
     let read =
         |name: &str| std::fs::read(setup::root().join(name)).map_err(|error| format!("{name}: {error}"));
     let mut files = vec![
         Entry::program("usr/bin/berth", std::fs::read(binary)?),
+        Entry::program("usr/bin/docker-credential-berth", CREDENTIAL_HELPER.to_vec()),
         Entry::file("usr/lib/systemd/system/berth.service", read("packaging/berth.service")?),
         Entry::file("usr/lib/systemd/system/berth.socket", read("packaging/berth.socket")?),
         Entry::file("usr/share/man/man1/berth.1.gz", archive::gzip(&read("packaging/berth.1")?)?),

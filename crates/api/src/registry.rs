@@ -1,6 +1,6 @@
 //! Registries: log-in, search, what a name stands for, and the last word of a push.
 
-use berth_oci::Platform;
+use berth_oci::{Descriptor, Platform};
 use serde::{Deserialize, Serialize};
 
 /// Credentials, as clients send them: `POST /auth` and the header `X-Registry-Auth`.
@@ -107,4 +107,35 @@ pub struct PushResult {
     pub digest: String,
     /// The length of the manifest.
     pub size: u64,
+}
+
+/// `GET /berth/manifests/{name}`: what a name stands for. Berth's own; so are the two below.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct DocumentInspect {
+    /// The media type of the document.
+    pub media_type: String,
+    /// Its digest.
+    pub digest: String,
+    /// The document in base64.
+    pub raw: String,
+    /// The platform of an image, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub platform: Option<Platform>,
+}
+
+/// `PUT /berth/manifests/{name}`: where a document is now.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct DocumentPutResult {
+    /// Its digest.
+    pub digest: String,
+}
+
+/// `GET /berth/referrers/{name}`: the manifests that name another one as their subject.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct DocumentReferrers {
+    /// Their descriptors, each with its `artifactType`.
+    pub manifests: Vec<Descriptor>,
 }

@@ -11,7 +11,7 @@
 //! | any other name | `shim` | the supervisor of one container |
 //! | | `oci` | the OCI runtime |
 //! | | `daemon` | the engine |
-//! | | anything else | the command line (`docker`: Docker's) |
+//! | | anything else | the command line (`docker`: Docker's; `docker-credential-berth`: its credential helper) |
 
 #![forbid(unsafe_code)]
 

@@ -38,11 +38,21 @@ use context::Program;
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let mut arguments = arguments.into_iter();
     let called = arguments.next().unwrap_or_default();
+    let words = |arguments: &mut dyn Iterator<Item = OsString>| -> Vec<String> {
+        arguments.map(|word| word.to_string_lossy().into_owned()).collect()
+    };
     let program = match Path::new(&called).file_name().and_then(|name| name.to_str()) {
         Some("docker") => Program::DOCKER,
+        Some("docker-credential-berth") => return credential_helper(&words(&mut arguments)),
         _ => Program::BERTH,
     };
-    let words: Vec<String> = arguments.map(|word| word.to_string_lossy().into_owned()).collect();
+    let words = words(&mut arguments);
+    // For packages, whose scripts cannot choose the name that a program is called by.
+    if let Some((first, rest)) = words.split_first()
+        && first == "docker-credential-berth"
+    {
+        return credential_helper(rest);
+    }
     match root::run(program, &words) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -52,4 +62,14 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::from(failure.status)
         }
     }
+}
+
+/// Called as a credential helper. What it says goes to standard output, errors too: its callers read nothing else.
+fn credential_helper(words: &[String]) -> ExitCode {
+    let (text, code) = match config::vault::helper(words) {
+        Ok(text) => (text, ExitCode::SUCCESS),
+        Err(failure) => (failure.text, ExitCode::from(failure.status)),
+    };
+    let said = if text.is_empty() { Ok(()) } else { printer::Printer.line(text) };
+    if said.is_err() { ExitCode::FAILURE } else { code }
 }

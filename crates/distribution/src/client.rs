@@ -110,10 +110,28 @@ impl Client {
         reference: &Reference,
         credentials: Option<&Credentials>,
     ) -> Result<(Resolved, Vec<Arc<Session>>), Error> {
-        let mut sessions: Vec<Arc<Session>> = Endpoint::all(&self.shared.options, reference)?
-            .into_iter()
-            .map(|endpoint| Arc::new(self.session(endpoint, reference, "pull", credentials)))
-            .collect();
+        self.resolve_from(self.sessions(reference, credentials)?, reference).await
+    }
+
+    /// The sessions to pull from, in the order to ask them.
+    ///
+    /// Errors: a mirror is no URL.
+    pub(crate) fn sessions(
+        &self,
+        reference: &Reference,
+        credentials: Option<&Credentials>,
+    ) -> Result<Vec<Arc<Session>>, Error> {
+        let endpoints = Endpoint::all(&self.shared.options, reference)?.into_iter();
+        let session = |endpoint| Arc::new(self.session(endpoint, reference, "pull", credentials));
+        Ok(endpoints.map(session).collect())
+    }
+
+    /// As [`Client::resolve_at`], of these sessions.
+    pub(crate) async fn resolve_from(
+        &self,
+        mut sessions: Vec<Arc<Session>>,
+        reference: &Reference,
+    ) -> Result<(Resolved, Vec<Arc<Session>>), Error> {
         let mut first_error = None;
         while !sessions.is_empty() {
             let session = &sessions[0];
@@ -223,7 +241,7 @@ fn content_type(headers: &HeaderMap) -> String {
 }
 
 /// The registry that the address of a log-in means: `https://index.docker.io/v1/` is Docker Hub.
-fn registry_of(server: &str) -> String {
+pub(crate) fn registry_of(server: &str) -> String {
     let host = server.split_once("://").map_or(server, |(_, rest)| rest);
     let host = host.split('/').next().unwrap_or_default();
     match host {

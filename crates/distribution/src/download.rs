@@ -13,6 +13,7 @@ use hyper::{Method, Response, StatusCode};
 use tokio::sync::mpsc;
 
 use crate::client::pause;
+use crate::endpoint::Endpoint;
 use crate::session::{Ask, Session};
 use crate::{Client, Error, OnUpdate, Update};
 
@@ -46,10 +47,14 @@ impl Download {
         let mut offset = 0;
         let mut first_error = None;
         for (place, session) in self.sessions.iter().enumerate() {
-            match self.download_from(session, &mut offset, to).await {
+            let url = session.endpoint.url(&self.path);
+            match self.download_from(session, &url, &mut offset, to).await {
                 Ok(()) => return Ok(()),
                 Err(error) => {
                     let is_last = place + 1 == self.sessions.len();
+                    if is_last && error.status() == 404 && self.descriptor.is_foreign() {
+                        return self.fetch_abroad(error, &mut offset, to).await;
+                    }
                     if is_last || !session.endpoint.passes_on(&error) {
                         return Err(first_error.unwrap_or(error));
                     }
@@ -60,16 +65,36 @@ impl Download {
         Err(Error::NotFound(format!("no endpoint for {}", self.descriptor.digest)))
     }
 
+    /// Brings a layer that no registry may hand on from the places that its manifest names. They are told nothing of
+    /// who asks.
+    async fn fetch_abroad(
+        &self,
+        mut error: Error,
+        offset: &mut u64,
+        to: &mpsc::Sender<io::Result<Bytes>>,
+    ) -> Result<(), Error> {
+        for url in &self.descriptor.urls {
+            let Some(endpoint) = Endpoint::stranger(url) else { continue };
+            let session = Session::new(Arc::clone(&self.client.shared), endpoint, Vec::new(), None);
+            match self.download_from(&session, url, offset, to).await {
+                Ok(()) => return Ok(()),
+                Err(other) => error = other,
+            }
+        }
+        Err(error)
+    }
+
     async fn download_from(
         &self,
         session: &Session,
+        url: &str,
         offset: &mut u64,
         to: &mpsc::Sender<io::Result<Bytes>>,
     ) -> Result<(), Error> {
         let mut attempt = 0;
         loop {
             let before = *offset;
-            let error = match self.stream(session, offset, to).await {
+            let error = match self.stream(session, url, offset, to).await {
                 Err(error) if error.is_passing() => error,
                 result => return result,
             };
@@ -86,11 +111,12 @@ impl Download {
     async fn stream(
         &self,
         session: &Session,
+        url: &str,
         offset: &mut u64,
         to: &mpsc::Sender<io::Result<Bytes>>,
     ) -> Result<(), Error> {
         let total = self.descriptor.size;
-        let mut ask = Ask::new(Method::GET, session.endpoint.url(&self.path)).header(ACCEPT, "*/*");
+        let mut ask = Ask::new(Method::GET, url.to_owned()).header(ACCEPT, "*/*");
         if *offset > 0 {
             ask = ask.header(RANGE, &format!("bytes={offset}-"));
         }

@@ -47,6 +47,13 @@ impl Endpoint {
         Ok(endpoints)
     }
 
+    /// The host of a URL that belongs to no registry.
+    pub(crate) fn stranger(url: &str) -> Option<Self> {
+        let (scheme, host) = crate::session::origin(url)?;
+        let scheme = if scheme == "https" { "https" } else { "http" };
+        Some(Self { scheme, host: host.to_owned(), prefix: String::new(), is_mirror: true })
+    }
+
     fn mirror(url: &str) -> Result<Self, Error> {
         let invalid =
             || Error::Invalid(format!("invalid mirror: {url:?} is not a valid URL of http or https"));
@@ -76,7 +83,8 @@ impl Endpoint {
         if !self.is_mirror && matches!(error, Error::Transport { why, .. } if why.contains("x509:")) {
             return false;
         }
-        let refused = self.is_mirror && (matches!(error, Error::Unauthorized(_)) || error.status() >= 400);
+        let refused = self.is_mirror
+            && (matches!(error, Error::Unauthorized(_)) || error.status() >= 400 || error.is_lie());
         refused || matches!(error, Error::Transport { .. }) || error.is_passing()
     }
 }

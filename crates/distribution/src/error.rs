@@ -81,6 +81,15 @@ impl Error {
         }
     }
 
+    /// Whether what came is not what was promised, which another endpoint may do better.
+    pub(crate) fn is_lie(&self) -> bool {
+        match self {
+            Self::Lie(_) => true,
+            Self::Store(error) => error.kind() == berth_store::Kind::Invalid,
+            _ => false,
+        }
+    }
+
     /// The code of a refusal.
     pub(crate) fn code(&self) -> &str {
         match self {

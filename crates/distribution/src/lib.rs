@@ -16,6 +16,7 @@
 
 mod auth;
 mod client;
+mod document;
 mod download;
 mod endpoint;
 mod error;
@@ -27,6 +28,7 @@ mod session;
 mod transport;
 
 pub use client::{Client, Login, Resolved};
+pub use document::Put;
 pub use error::{Class, Error};
 pub use options::{Credentials, InvalidOption, Options, Proxies, Registry};
 pub use pull::{Pull, Pulled};

@@ -132,12 +132,9 @@ impl Client {
         descriptor: &Descriptor,
         credentials: Option<&Credentials>,
     ) -> Result<impl std::io::Read + Send + use<>, Error> {
-        let endpoints = crate::endpoint::Endpoint::all(&self.shared.options, repository)?.into_iter();
         let download = Download {
             client: self.clone(),
-            sessions: endpoints
-                .map(|endpoint| Arc::new(self.session(endpoint, repository, "pull", credentials)))
-                .collect(),
+            sessions: self.sessions(repository, credentials)?,
             path: format!("{}/blobs/{}", repository.path(), descriptor.digest),
             descriptor: descriptor.clone(),
             on_update: Arc::new(|_| {}),
@@ -160,10 +157,7 @@ impl Client {
         manifest: &Manifest,
         credentials: Option<&Credentials>,
     ) -> Result<ImageConfig, Error> {
-        let endpoints = crate::endpoint::Endpoint::all(&self.shared.options, reference)?.into_iter();
-        let sessions: Vec<Arc<Session>> = endpoints
-            .map(|endpoint| Arc::new(self.session(endpoint, reference, "pull", credentials)))
-            .collect();
+        let sessions = self.sessions(reference, credentials)?;
         let config = self.config(&sessions, reference, manifest).await?;
         Ok(ImageConfig::parse(&config)?)
     }
@@ -175,7 +169,30 @@ impl Client {
         reference: &Reference,
         on_update: &OnUpdate,
     ) -> Result<Pulled, Error> {
-        let (top, sessions) = self.resolve_at(reference, pull.credentials.as_ref()).await?;
+        let mut sessions = self.sessions(reference, pull.credentials.as_ref())?;
+        loop {
+            let (top, left) = self.resolve_from(sessions, reference).await?;
+            let error = match self.pull_from(images, pull, reference, (top, &left), on_update).await {
+                // A mirror that lies is no reason to go without the image: the others are asked for all of it.
+                Err(error) if error.is_lie() && left.len() > 1 && left[0].endpoint.is_mirror => error,
+                done => return done,
+            };
+            let mirror = &left[0].endpoint.host;
+            tracing::warn!(%error, mirror, image = reference.familiar(), "a mirror lies: it is left out");
+            let status = format!("Mirror {mirror} is left out: {error}");
+            on_update(Update { status, ..Update::default() });
+            sessions = left[1..].to_vec();
+        }
+    }
+
+    async fn pull_from(
+        &self,
+        images: &Images,
+        pull: &Pull,
+        reference: &Reference,
+        (top, sessions): (Resolved, &[Arc<Session>]),
+        on_update: &OnUpdate,
+    ) -> Result<Pulled, Error> {
         let tell = |id: &str, status: String| {
             on_update(Update { id: id.to_owned(), status, progress: None });
         };
@@ -183,10 +200,10 @@ impl Client {
         let what = what.as_deref().or(reference.tag()).unwrap_or_default();
         tell(what, format!("Pulling from {}", short_path(reference)));
         let wanted = pull.platform.clone().unwrap_or_else(Platform::host);
-        let (manifest, bytes) = self.for_platform(&sessions, reference, &top, &wanted).await?;
+        let (manifest, bytes) = self.for_platform(sessions, reference, &top, &wanted).await?;
         if let Some(platform) = &pull.platform {
             // Asked for by hand: an image that says it is something else is not it.
-            let config = self.config(&sessions, reference, &manifest).await?;
+            let config = self.config(sessions, reference, &manifest).await?;
             let actual = ImageConfig::parse(&config)?.platform();
             if !platform.accepts(&actual) {
                 return Err(Error::NotFound(format!(
@@ -202,7 +219,7 @@ impl Client {
         let before = images.get(&reference.to_string()).ok().map(|image| image.id.clone());
         let id = manifest.config.digest.clone();
         let up_to_date = before.as_ref() == Some(&id);
-        let job = Job { client: self, sessions: &sessions, reference, on_update, images };
+        let job = Job { client: self, sessions, reference, on_update, images };
         job.run(manifest, bytes, names).await?;
         let status = if up_to_date { "Image is up to date for" } else { "Downloaded newer image for" };
         tell("", format!("Digest: {}", top.digest));
@@ -288,11 +305,7 @@ impl Client {
         let config = &manifest.config;
         let image = matches!(config.media_type.as_str(), media_type::CONFIG | media_type::DOCKER_CONFIG | "");
         if !image {
-            return Err(Error::Invalid(format!(
-                "{} is no image: unsupported media type {}",
-                reference.familiar(),
-                config.media_type
-            )));
+            return Err(Error::Invalid(not_an_image(reference, manifest)));
         }
         let limit = berth_oci::image::DOCUMENT_BYTES_MAX;
         if config.size > limit as u64 {
@@ -329,6 +342,16 @@ fn choose<'a>(index: &'a Index, wanted: &Platform) -> Option<&'a Descriptor> {
 pub(crate) fn next_page(link: &str) -> Option<&str> {
     let (target, rest) = link.trim().strip_prefix('<')?.split_once('>')?;
     rest.contains("next").then_some(target)
+}
+
+/// What is said of a manifest that is none of an image.
+fn not_an_image(reference: &Reference, manifest: &Manifest) -> String {
+    let kind = manifest.other.get("artifactType").and_then(serde_json::Value::as_str);
+    let kind = kind.filter(|kind| !kind.is_empty()).unwrap_or(&manifest.config.media_type);
+    let name = reference.familiar();
+    format!(
+        "{name} is no image but an artifact: unsupported media type {kind}; 'berth artifact pull {name}' fetches its files"
+    )
 }
 
 /// What Docker calls a repository here: `library/busybox`, without its registry.

@@ -1,6 +1,8 @@
 //! Push: what the registry lacks of an image, and the manifest last.
 
+use std::fs::File;
 use std::io::{self, Read as _};
+use std::os::unix::fs::FileExt as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -70,7 +72,7 @@ impl Client {
             ..Update::default()
         });
         let references = wanted(images, push)?;
-        let session = self.session_for_push(push).await?;
+        let session = self.session_for_push(&push.reference, push.credentials.as_ref()).await?;
         let mut pushed = Vec::new();
         for reference in references {
             pushed.push(self.push_one(images, &session, &reference, on_update).await?);
@@ -79,10 +81,14 @@ impl Client {
     }
 
     /// The endpoint that answers.
-    async fn session_for_push(&self, push: &Push) -> Result<Arc<Session>, Error> {
+    pub(crate) async fn session_for_push(
+        &self,
+        reference: &Reference,
+        credentials: Option<&Credentials>,
+    ) -> Result<Arc<Session>, Error> {
         let mut last = None;
-        for endpoint in Endpoint::own(&self.shared.options, push.reference.domain()) {
-            let session = self.session(endpoint, &push.reference, "pull,push", push.credentials.as_ref());
+        for endpoint in Endpoint::own(&self.shared.options, reference.domain()) {
+            let session = self.session(endpoint, reference, "pull,push", credentials);
             let ping = Ask::new(Method::GET, session.endpoint.url(""));
             match session.send(&ping).await {
                 Ok(_) => return Ok(Arc::new(session)),
@@ -118,6 +124,11 @@ impl Client {
                 continue;
             }
             seen.push(layer.digest.clone());
+            if layer.is_foreign() {
+                let (id, status) = (diff_id.short().to_owned(), "Skipped foreign layer".to_owned());
+                on_update(Update { id, status, progress: None });
+                continue;
+            }
             let upload = Upload {
                 client: self.clone(),
                 session: Arc::clone(session),
@@ -224,7 +235,7 @@ fn shares_layers(images: &Images, one: &Digest, other: &Digest) -> bool {
     one.config.rootfs.diff_ids.iter().any(|layer| other.config.rootfs.diff_ids.contains(layer))
 }
 
-fn descriptor(digest: Digest, size: u64) -> Descriptor {
+pub(crate) fn descriptor(digest: Digest, size: u64) -> Descriptor {
     Descriptor {
         media_type: String::new(),
         digest,
@@ -237,7 +248,7 @@ fn descriptor(digest: Digest, size: u64) -> Descriptor {
 }
 
 /// A refused push in Docker's words.
-fn push_words(error: Error) -> Error {
+pub(crate) fn push_words(error: Error) -> Error {
     match error.code() {
         "DENIED" => Error::Unauthorized(error.to_string()),
         _ => error,
@@ -246,25 +257,68 @@ fn push_words(error: Error) -> Error {
 
 /// Where the bytes of an upload are.
 #[derive(Clone)]
-enum Source {
+pub(crate) enum Source {
     Layer(Arc<Outgoing>, usize),
     Bytes(Bytes),
+    File(Arc<File>),
+    /// In another repository.
+    Elsewhere(Arc<Elsewhere>),
+}
+
+/// A blob of another repository, and who asks there.
+pub(crate) struct Elsewhere {
+    pub(crate) client: Client,
+    pub(crate) repository: Reference,
+    pub(crate) blob: Descriptor,
+    pub(crate) credentials: Option<Credentials>,
+}
+
+impl Source {
+    /// The bytes from their start on. Blocking.
+    fn open(&self) -> io::Result<Box<dyn io::Read + Send>> {
+        let failed = |error: &dyn std::fmt::Display| io::Error::other(error.to_string());
+        Ok(match self {
+            Self::Bytes(bytes) => Box::new(io::Cursor::new(bytes.clone())),
+            Self::Layer(outgoing, place) => outgoing.open(*place).map_err(|error| failed(&error))?,
+            Self::File(file) => Box::new(FileReader { file: Arc::clone(file), at: 0 }),
+            Self::Elsewhere(there) => {
+                let Elsewhere { client, repository, blob, credentials } = &**there;
+                Box::new(client.blob(repository, blob, credentials.as_ref()).map_err(|error| failed(&error))?)
+            }
+        })
+    }
+}
+
+/// Reads a file from its start, whoever else reads it.
+struct FileReader {
+    file: Arc<File>,
+    at: u64,
+}
+
+impl io::Read for FileReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(buffer, self.at)?;
+        self.at += read as u64;
+        Ok(read)
+    }
 }
 
 /// One blob on its way.
-struct Upload {
-    client: Client,
-    session: Arc<Session>,
-    repository: String,
-    descriptor: Descriptor,
-    id: String,
-    source: Source,
-    from: Vec<String>,
-    on_update: OnUpdate,
+pub(crate) struct Upload {
+    pub(crate) client: Client,
+    pub(crate) session: Arc<Session>,
+    pub(crate) repository: String,
+    pub(crate) descriptor: Descriptor,
+    /// What progress is told of.
+    pub(crate) id: String,
+    pub(crate) source: Source,
+    /// Repositories that it may be mounted from.
+    pub(crate) from: Vec<String>,
+    pub(crate) on_update: OnUpdate,
 }
 
 impl Upload {
-    async fn run(self) -> Result<(), Error> {
+    pub(crate) async fn run(self) -> Result<(), Error> {
         if self.is_there().await? {
             self.tell("Layer already exists", None);
             return Ok(());
@@ -411,15 +465,12 @@ impl Upload {
 
 /// Reads a source from an offset on and hands the pieces over. Ends where nobody takes them any more.
 fn feed(source: &Source, offset: u64, to: &mpsc::Sender<io::Result<Bytes>>) {
-    let mut stream: Box<dyn io::Read + Send> = match source {
-        Source::Bytes(bytes) => Box::new(io::Cursor::new(bytes.clone())),
-        Source::Layer(outgoing, place) => match outgoing.open(*place) {
-            Ok(stream) => stream,
-            Err(error) => {
-                to.blocking_send(Err(io::Error::other(error.to_string()))).ok();
-                return;
-            }
-        },
+    let mut stream = match source.open() {
+        Ok(stream) => stream,
+        Err(error) => {
+            to.blocking_send(Err(error)).ok();
+            return;
+        }
     };
     if offset > 0
         && let Err(error) = io::copy(&mut (&mut stream).take(offset), &mut io::sink())

@@ -303,7 +303,8 @@ async fn checked(ask: &Ask, answer: Response<Incoming>) -> Result<Response<Incom
     if status.as_u16() < 300 {
         return Ok(answer);
     }
-    let retry_after = answer.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
+    let retry_after: Option<u64> =
+        answer.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
     let body = if ask.method == Method::HEAD {
         Bytes::new()
     } else {
@@ -318,6 +319,12 @@ async fn checked(ask: &Ask, answer: Response<Incoming>) -> Result<Response<Incom
         let reason = status.canonical_reason().unwrap_or_default();
         format!("received unexpected HTTP status: {} {reason}", status.as_u16())
     });
+    let message = match (status, retry_after) {
+        (StatusCode::TOO_MANY_REQUESTS, Some(seconds)) => {
+            format!("{message} (the registry asks to wait {seconds} seconds)")
+        }
+        _ => message,
+    };
     match status {
         StatusCode::UNAUTHORIZED => {
             Err(Error::Unauthorized(format!("{} \"{}\": {message}", go_method(&ask.method), ask.url)))

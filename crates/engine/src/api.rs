@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use berth_oci::container::EndpointSettings;
+use berth_oci::{Digest, Index};
 use futures_util::future::join_all;
 use tokio::io::AsyncRead;
 use tokio::sync::oneshot;
@@ -12,12 +13,13 @@ use tokio::sync::oneshot;
 use crate::container::task::Command;
 use crate::{
     Archive, AttachOptions, Attached, Change, CheckProgress, Commit, Container, ContainerCreated,
-    ContainerSize, CopyIn, CopyOut, CreateContainer, DiskUsage, DistributionInspect, Engine, EngineConfig,
-    Error, EventStream, EventsRequest, Exec, ExecConfig, ExecStart, ExecStarted, Filters, HistoryItem, Image,
-    ImageDeleted, ImageImport, ImageListOptions, ImagePull, ImagePush, ImageSummary, ListOptions, LiveConfig,
-    LoadProgress, Logs, LogsOptions, PathStat, Produced, Pruned, RegistryCredentials, RegistryFound,
-    RemoveOptions, Result, StatsStream, StopOptions, SystemInfo, Top, TransferProgress, UpdateContainer,
-    WaitCondition, WaitResult, container, image, restore,
+    ContainerSize, CopyIn, CopyOut, CreateContainer, DiskUsage, DistributionInspect, DocumentPut,
+    DocumentRequest, Engine, EngineConfig, Error, EventStream, EventsRequest, Exec, ExecConfig, ExecStart,
+    ExecStarted, Filters, HistoryItem, Image, ImageDeleted, ImageImport, ImageListOptions, ImagePull,
+    ImagePush, ImageSummary, ListOptions, LiveConfig, LoadProgress, Logs, LogsOptions, PathStat, Produced,
+    Pruned, RegistryCredentials, RegistryDocument, RegistryFound, RemoveOptions, Result, StatsStream,
+    StopOptions, SystemInfo, Top, TransferProgress, UpdateContainer, WaitCondition, WaitResult, container,
+    image, restore,
 };
 
 /// The engine itself.
@@ -368,6 +370,45 @@ impl Engine {
         who: Option<&RegistryCredentials>,
     ) -> Result<DistributionInspect> {
         self.inner.distribution_inspect(image, who).await
+    }
+
+    /// What a name stands for, as its registry has it; with `with_platform`, the platform of an image as well.
+    ///
+    /// Errors: there is no such name; the registry cannot be asked.
+    pub async fn document(&self, request: &DocumentRequest, with_platform: bool) -> Result<RegistryDocument> {
+        self.inner.document(request, with_platform).await
+    }
+
+    /// Puts a manifest or index to a registry, after the blobs that it names; its digest.
+    ///
+    /// Errors: the registry refuses, or cannot be asked.
+    pub async fn document_put(&self, request: &DocumentRequest, put: DocumentPut) -> Result<Digest> {
+        self.inner.document_put(request, put).await
+    }
+
+    /// The manifests that name this one as their subject; with `artifact_type`, those of that type.
+    ///
+    /// Errors: there is no such name; the registry cannot be asked.
+    pub async fn referrers(&self, request: &DocumentRequest, artifact_type: &str) -> Result<Index> {
+        self.inner.referrers(request, artifact_type).await
+    }
+
+    /// A blob of a registry, by digest, of this length.
+    ///
+    /// Errors: the name has no digest. What goes wrong later is the last word of the stream.
+    pub async fn blob_get(&self, request: &DocumentRequest, size: u64) -> Result<Archive> {
+        self.inner.blob_get(request, size)
+    }
+
+    /// Puts a blob to a registry.
+    ///
+    /// Errors: it does not have the digest in its name; the registry refuses, or cannot be asked.
+    pub async fn blob_put(
+        &self,
+        request: &DocumentRequest,
+        source: impl AsyncRead + Send + Unpin,
+    ) -> Result<()> {
+        self.inner.blob_put(request, source).await
     }
 
     /// Makes an image of one layer out of a tar archive. Answers with its id.

@@ -69,6 +69,7 @@ pub use error::{Class, Error, Result};
 pub use event::{Event, EventStream, EventsRequest};
 pub use exec::{Exec, ExecConfig, ExecStart, ExecStarted};
 pub use filters::Filters;
+pub use image::document::{DocumentPut, DocumentRequest, RegistryDocument};
 pub use image::registry::{
     DistributionInspect, ImagePull, ImagePush, RegistryCredentials, RegistryFound, RegistryOptions,
     RegistryProxies, RegistrySettings, TransferProgress,

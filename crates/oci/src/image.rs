@@ -77,6 +77,14 @@ pub struct Descriptor {
     pub other: Map<String, Value>,
 }
 
+impl Descriptor {
+    /// Whether this is a layer that a registry need not have: it is to be had from its `urls`.
+    pub fn is_foreign(&self) -> bool {
+        let kind = &self.media_type;
+        !self.urls.is_empty() && (kind.contains(".foreign.") || kind.contains(".nondistributable."))
+    }
+}
+
 /// An image manifest, OCI's or Docker's schema 2.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {

@@ -126,11 +126,7 @@ impl Client {
             .with("term", term);
         let headers = auth_header(auth)?;
         let mut body = self.stream_with(Method::GET, "/images/search", &query, None, &headers).await?;
-        let mut bytes = Vec::new();
-        while let Some(chunk) = body.chunk().await? {
-            bytes.extend_from_slice(&chunk);
-        }
-        super::decode(&bytes)
+        super::decode(&body.whole().await?)
     }
 
     /// Makes an image from a root file system: from `source`, or from what the engine finds at the URL `from`.
@@ -200,7 +196,7 @@ pub struct ImportOptions {
 }
 
 /// The header that says who asks.
-fn auth_header(auth: Option<&AuthConfig>) -> Result<Vec<Header>, Error> {
+pub(super) fn auth_header(auth: Option<&AuthConfig>) -> Result<Vec<Header>, Error> {
     let Some(auth) = auth else { return Ok(Vec::new()) };
     let encoded = base64::engine::general_purpose::URL_SAFE.encode(serde_json::to_vec(auth)?);
     let mut value = HeaderValue::try_from(encoded).map_err(|error| Error::Request(error.to_string()))?;

@@ -11,6 +11,7 @@
 mod archive;
 mod connection;
 mod containers;
+mod documents;
 mod error;
 mod exec;
 mod host;
@@ -38,6 +39,7 @@ use tokio::io::AsyncRead;
 
 pub use archive::{CommitOptions, ExtractOptions};
 pub use containers::{AttachOptions, ListOptions, LogsOptions, RemoveOptions, WaitCondition};
+pub use documents::DocumentOptions;
 pub use error::Error;
 pub use host::{Host, HostError, SshHost};
 pub use images::ImportOptions;
@@ -271,6 +273,19 @@ impl Client {
         content_type: &'static str,
         source: impl AsyncRead + Send + Sync + Unpin + 'static,
     ) -> Result<Body, Error> {
+        self.send_archive_with(method, path, query, content_type, source, &[]).await
+    }
+
+    /// The same with headers.
+    async fn send_archive_with(
+        &self,
+        method: &Method,
+        path: &str,
+        query: &Query,
+        content_type: &'static str,
+        source: impl AsyncRead + Send + Sync + Unpin + 'static,
+        headers: &[Header],
+    ) -> Result<Body, Error> {
         self.settle().await?;
         let frames = futures_util::stream::try_unfold(source, |mut source| async move {
             let mut piece = Vec::with_capacity(128 << 10);
@@ -280,6 +295,7 @@ impl Client {
         let body = BodyExt::boxed(StreamBody::new(frames.map_ok(Frame::data)));
         let mut request = self.request(method, path, query, body)?;
         request.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
+        request.headers_mut().extend(headers.iter().cloned());
         let mut connection = self.connection().await?;
         let response = checked(connection.send(request).await?).await?;
         let kind = self::content_type(&response);

@@ -40,6 +40,15 @@ impl Body {
         Ok(None)
     }
 
+    /// All that is left.
+    pub(crate) async fn whole(&mut self) -> Result<Bytes, Error> {
+        let mut bytes = Vec::new();
+        while let Some(chunk) = self.chunk().await? {
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(bytes.into())
+    }
+
     /// Whether log bytes in it carry the eight-byte headers of stdout and stderr; the engine's answer, if it gave one.
     pub fn is_multiplexed(&self) -> Option<bool> {
         multiplexed(&self.content_type)

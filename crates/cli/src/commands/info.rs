@@ -237,11 +237,14 @@ fn machine(info: &Info) -> String {
             text.push_str(&format!("  {registry}\n"));
         }
     }
-    if let Some(mirrors) = registries.mirrors.as_ref().filter(|mirrors| !mirrors.is_empty()) {
+    let hub = registries.mirrors.iter().flatten().map(|mirror| format!("  {mirror}\n"));
+    let others = registries.index_configs.iter().filter(|(_, index)| !index.official);
+    let others = others
+        .flat_map(|(name, index)| index.mirrors.iter().map(move |mirror| format!("  {mirror} ({name})\n")));
+    let mirrors: String = hub.chain(others).collect();
+    if !mirrors.is_empty() {
         text.push_str(" Registry Mirrors:\n");
-        for mirror in mirrors {
-            text.push_str(&format!("  {mirror}\n"));
-        }
+        text.push_str(&mirrors);
     }
     line(&mut text, "Live Restore Enabled", info.live_restore_enabled);
     if let Some(firewall) = &info.firewall_backend {

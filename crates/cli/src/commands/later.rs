@@ -37,7 +37,6 @@ pub(crate) static ALL: &[&dyn Entry] = &[
     &Later("checkpoint"),
     &Later("compose"),
     &Later("config"),
-    &Later("manifest"),
     &Later("network"),
     &Later("node"),
     &Later("plugin"),

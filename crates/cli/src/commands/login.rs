@@ -7,7 +7,7 @@ use berth_api::registry::{AuthConfig, AuthResponse};
 use rustix::termios::{LocalModes, OptionalActions};
 
 use crate::command::{Arity, Command, Invocation};
-use crate::config::credentials;
+use crate::config::credentials::{self, Place};
 use crate::context::Context;
 use crate::flags::Flag;
 use crate::outcome::{Failure, Outcome};
@@ -17,6 +17,7 @@ pub(crate) struct Options {
     user: String,
     password: String,
     from_stdin: bool,
+    plain: bool,
 }
 
 pub(crate) static COMMAND: Command<Options> = Command {
@@ -32,6 +33,12 @@ pub(crate) static COMMAND: Command<Options> = Command {
             '\0',
             |o: &mut Options| &mut o.from_stdin,
             "Take the password from standard input",
+        ),
+        Flag::bool(
+            "plain-text",
+            '\0',
+            |o: &mut Options| &mut o.plain,
+            "Keep the password unencrypted in config.json, as Docker does",
         ),
         Flag::text("username", 'u', |o: &mut Options| &mut o.user, "User"),
     ],
@@ -72,7 +79,7 @@ fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
             .printer
             .line(format!("Authenticating with existing credentials... [Username: {}]", known.username))?;
         if let Ok(answer) = ask(context, &known) {
-            return keep(context, known, answer);
+            return keep(context, known, answer, options.plain);
         }
     }
     auth.username =
@@ -94,7 +101,7 @@ fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
         return Err(Failure::new("Error: Password Required"));
     }
     let answer = ask(context, &auth)?;
-    keep(context, auth, answer)
+    keep(context, auth, answer, options.plain)
 }
 
 fn ask(context: &Context, auth: &AuthConfig) -> Result<AuthResponse, Failure> {
@@ -104,18 +111,23 @@ fn ask(context: &Context, auth: &AuthConfig) -> Result<AuthResponse, Failure> {
     })
 }
 
-fn keep(context: &Context, mut auth: AuthConfig, answer: AuthResponse) -> Outcome {
+fn keep(context: &Context, mut auth: AuthConfig, answer: AuthResponse, plain: bool) -> Outcome {
     if !answer.identity_token.is_empty() {
         auth.password.clear();
         auth.identity_token = answer.identity_token;
     }
     let path = context.config_path();
-    if credentials::store(&path, &auth)? {
-        context.printer.say(format!(
+    match credentials::store(&path, &auth, plain)? {
+        Place::Plain => context.printer.say(format!(
             "\nWARNING! Your credentials are stored unencrypted in '{}'.\nConfigure a credential helper to remove this \
              warning. See\nhttps://docs.docker.com/go/credential-store/\n",
             path.display()
-        ));
+        )),
+        Place::Vault if !credentials::has_our_helper() => context.printer.say(
+            "Note: the real 'docker' finds these credentials by the helper docker-credential-berth, which is not in the \
+             PATH:\nlink it to this program, or use --plain-text.",
+        ),
+        Place::Vault | Place::Helper => {}
     }
     context.printer.line(answer.status)?;
     Ok(())

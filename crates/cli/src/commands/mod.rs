@@ -2,6 +2,7 @@
 //!
 //! WHEN ADDING A COMMAND: a file here, its entry in the groups below.
 
+mod artifact;
 mod attach;
 mod commit;
 mod container_prune;
@@ -23,6 +24,7 @@ mod later;
 mod load;
 mod login;
 mod logs;
+mod manifest;
 mod many;
 mod pause;
 mod port;
@@ -63,8 +65,16 @@ pub(crate) static COMMON: &[&dyn Entry] = &[
 ];
 
 /// Groups by noun.
-pub(crate) static MANAGEMENT: &[&dyn Entry] =
-    &[&crate::completion::GROUP, &CONTAINER, &context::GROUP, &IMAGE, &SYSTEM, &VOLUME];
+pub(crate) static MANAGEMENT: &[&dyn Entry] = &[
+    &artifact::GROUP,
+    &crate::completion::GROUP,
+    &CONTAINER,
+    &context::GROUP,
+    &IMAGE,
+    &manifest::GROUP,
+    &SYSTEM,
+    &VOLUME,
+];
 
 /// The other verbs.
 pub(crate) static OTHER: &[&dyn Entry] = &[

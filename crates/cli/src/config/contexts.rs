@@ -231,7 +231,7 @@ pub(crate) fn check_name(name: &str) -> Result<(), Failure> {
     )))
 }
 
-fn make_directory(path: &Path, mode: u32) -> Result<(), Failure> {
+pub(super) fn make_directory(path: &Path, mode: u32) -> Result<(), Failure> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(mode)
@@ -243,7 +243,7 @@ fn make_directory(path: &Path, mode: u32) -> Result<(), Failure> {
 ///
 /// # Errors
 /// What cannot be written.
-pub(super) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     if let Some(folder) = path.parent() {
         make_directory(folder, 0o700)?;
     }
@@ -258,6 +258,7 @@ fn write_as(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Failure> {
         let mut options = fs::OpenOptions::new();
         let mut file = options.write(true).create(true).truncate(true).mode(mode).open(&beside)?;
         file.write_all(bytes)?;
+        file.sync_data()?;
         fs::rename(&beside, &path)
     };
     write().map_err(|error: std::io::Error| {

@@ -1,7 +1,10 @@
-//! Credentials of registries: in `config.json`, or with a helper program that keeps them.
+//! Credentials of registries: with a helper program that keeps them, in our own encrypted file, or, where the user asks
+//! for it, in `config.json`.
 //!
 //! A helper is `docker-credential-<name>`; it is told `get`, `store` or `erase` as its argument and reads the rest from
 //! its standard input. `credHelpers` names one for a registry, `credsStore` one for all.
+//!
+//! `berth` is a helper like others for those who read `config.json`; we open its file ourselves ([`super::vault`]).
 //!
 //! Source: the README of `docker-credential-helpers`.
 
@@ -16,6 +19,7 @@ use berth_api::registry::AuthConfig;
 use berth_oci::json::Node;
 use serde::{Deserialize, Serialize};
 
+use super::vault::{self, Vault};
 use crate::outcome::{Failure, io_text};
 
 /// The key of Docker Hub's credentials.
@@ -71,8 +75,13 @@ pub(crate) fn key(registry: &str) -> String {
 pub(crate) fn get(config: &Path, registry: &str) -> Result<Option<AuthConfig>, Failure> {
     let stores = read(config);
     let key = key(registry);
-    if let Some(helper) = helper(&stores, &key) {
-        return ask(&helper, &key);
+    match helper(&stores, &key).as_deref() {
+        Some(vault::NAME) => {
+            let found = Vault::beside(config).get(&key)?;
+            return Ok(found.and_then(|it| credentials_of(&key, it.username, it.secret)));
+        }
+        Some(helper) => return ask(helper, &key),
+        None => {}
     }
     let found = stores.auths.get(&key).or_else(|| {
         // Older clients kept them by URL.
@@ -81,23 +90,50 @@ pub(crate) fn get(config: &Path, registry: &str) -> Result<Option<AuthConfig>, F
     Ok(found.map(|kept| opened(kept, &key)))
 }
 
-/// Keeps credentials; whether they are in the file, readable by whoever reads the file.
+/// Where credentials went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// To a helper of the user's.
+    Helper,
+    /// Into our encrypted file.
+    Vault,
+    /// Into `config.json`, where whoever reads the file reads them.
+    Plain,
+}
+
+/// Keeps credentials: with the helper that is configured, else encrypted, or `plain` where the user asks for that.
 ///
 /// # Errors
-/// The file cannot be written; a helper that fails.
-pub(crate) fn store(config: &Path, auth: &AuthConfig) -> Result<bool, Failure> {
+/// A file cannot be read or written; a helper that fails.
+pub(crate) fn store(config: &Path, auth: &AuthConfig, plain: bool) -> Result<Place, Failure> {
+    let _lock = vault::lock(config.parent().unwrap_or(Path::new(".")))?;
     let key = key(&auth.server_address);
     let with_token = !auth.identity_token.is_empty();
-    if let Some(helper) = helper(&read(config), &key) {
-        let (username, secret) = match with_token {
-            true => (TOKEN_USER.to_owned(), auth.identity_token.clone()),
-            false => (auth.username.clone(), auth.password.clone()),
-        };
-        let secret = Secret { server_url: key.clone(), username, secret };
-        let input = serde_json::to_vec(&secret).map_err(|error| Failure::new(error.to_string()))?;
-        call(&helper, "store", &input)?;
-        change(config, |auths| auths.set(&key, Node::Object(Vec::new())))?;
-        return Ok(false);
+    let helper = helper(&read(config), &key).filter(|name| !(plain && name == vault::NAME));
+    let (username, secret) = match with_token {
+        true => (TOKEN_USER.to_owned(), auth.identity_token.clone()),
+        false => (auth.username.clone(), auth.password.clone()),
+    };
+    match helper.as_deref() {
+        None if plain => {}
+        None | Some(vault::NAME) => {
+            Vault::beside(config).store(&key, &vault::Secret { username, secret })?;
+            // One registry's helper: the others are as they were for every program that reads this file.
+            change(config, |root| {
+                if helper.is_none() {
+                    root.entry("credHelpers").set(&key, Node::string(vault::NAME));
+                }
+                root.entry("auths").set(&key, Node::Object(Vec::new()));
+            })?;
+            return Ok(Place::Vault);
+        }
+        Some(helper) => {
+            let secret = Secret { server_url: key.clone(), username, secret };
+            let input = serde_json::to_vec(&secret).map_err(|error| Failure::new(error.to_string()))?;
+            call(helper, "store", &input)?;
+            change(config, |root| root.entry("auths").set(&key, Node::Object(Vec::new())))?;
+            return Ok(Place::Helper);
+        }
     }
     let mut kept = Vec::new();
     let both = STANDARD.encode(format!("{}:{}", auth.username, auth.password));
@@ -105,8 +141,23 @@ pub(crate) fn store(config: &Path, auth: &AuthConfig) -> Result<bool, Failure> {
     if with_token {
         kept.push(("identitytoken".to_owned(), Node::string(&auth.identity_token)));
     }
-    change(config, |auths| auths.set(&key, Node::Object(kept)))?;
-    Ok(true)
+    change(config, |root| {
+        root.entry("auths").set(&key, Node::Object(kept));
+        forget_vault(root, &key);
+    })?;
+    Vault::beside(config).erase(&key)?;
+    Ok(Place::Plain)
+}
+
+/// Takes back what says that we keep a registry's credentials.
+fn forget_vault(root: &mut Node, key: &str) {
+    let Some(helpers) = root.get_mut("credHelpers") else { return };
+    if helpers.get(key) == Some(&Node::string(vault::NAME)) {
+        helpers.remove(key);
+    }
+    if *helpers == Node::Object(Vec::new()) {
+        root.remove("credHelpers");
+    }
 }
 
 /// Forgets credentials; whether there were any.
@@ -114,17 +165,39 @@ pub(crate) fn store(config: &Path, auth: &AuthConfig) -> Result<bool, Failure> {
 /// # Errors
 /// As [`store`].
 pub(crate) fn erase(config: &Path, registry: &str) -> Result<bool, Failure> {
-    let stores = read(config);
     let key = key(registry);
+    if !config.exists() {
+        return Ok(false);
+    }
+    let _lock = vault::lock(config.parent().unwrap_or(Path::new(".")))?;
+    let stores = read(config);
     let known = stores.auths.keys().any(|name| self::key(name) == key);
-    if let Some(helper) = helper(&stores, &key) {
-        call(&helper, "erase", key.as_bytes())?;
+    match helper(&stores, &key).as_deref() {
+        Some(vault::NAME) => {
+            Vault::beside(config).erase(&key)?;
+        }
+        Some(helper) => {
+            call(helper, "erase", key.as_bytes())?;
+        }
+        None => {}
     }
-    if known {
+    let is_ours = stores.cred_helpers.get(&key).is_some_and(|name| name == vault::NAME);
+    if known || is_ours {
         let names: Vec<String> = stores.auths.into_keys().filter(|name| self::key(name) == key).collect();
-        change(config, |auths| names.iter().for_each(|name| auths.remove(name)))?;
+        change(config, |root| {
+            let auths = root.entry("auths");
+            names.iter().for_each(|name| auths.remove(name));
+            forget_vault(root, &key);
+        })?;
     }
-    Ok(known)
+    Ok(known || is_ours)
+}
+
+/// Whether other programs find the helper that opens our file.
+pub(crate) fn has_our_helper() -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let program = format!("docker-credential-{}", vault::NAME);
+    std::env::split_paths(&path).any(|folder| folder.join(&program).is_file())
 }
 
 fn read(config: &Path) -> Stores {
@@ -163,13 +236,18 @@ fn ask(helper: &str, key: &str) -> Result<Option<AuthConfig>, Failure> {
     };
     let secret: Secret = serde_json::from_slice(&answer)
         .map_err(|error| Failure::new(format!("docker-credential-{helper} answers nonsense: {error}")))?;
+    Ok(credentials_of(key, secret.username, secret.secret))
+}
+
+/// Credentials as a helper has them.
+fn credentials_of(key: &str, username: String, secret: String) -> Option<AuthConfig> {
     let mut auth = AuthConfig { server_address: key.to_owned(), ..AuthConfig::default() };
-    if secret.username == TOKEN_USER {
-        auth.identity_token = secret.secret;
+    if username == TOKEN_USER {
+        auth.identity_token = secret;
     } else {
-        (auth.username, auth.password) = (secret.username, secret.secret);
+        (auth.username, auth.password) = (username, secret);
     }
-    Ok(Some(auth).filter(|auth| !auth.username.is_empty() || !auth.identity_token.is_empty()))
+    Some(auth).filter(|auth| !auth.username.is_empty() || !auth.identity_token.is_empty())
 }
 
 /// Runs a helper.
@@ -193,7 +271,7 @@ fn call(helper: &str, verb: &str, input: &[u8]) -> Result<Vec<u8>, Failure> {
     Err(failed(format!("{}, out: `{said}`", output.status)))
 }
 
-/// Changes `auths` of the file and leaves the rest as it is.
+/// Changes the file, what is not understood left as it is. The caller holds the lock.
 fn change(path: &Path, action: impl FnOnce(&mut Node)) -> Result<(), Failure> {
     let text = std::fs::read(path).unwrap_or_default();
     let mut config = if text.trim_ascii().is_empty() {
@@ -201,9 +279,7 @@ fn change(path: &Path, action: impl FnOnce(&mut Node)) -> Result<(), Failure> {
     } else {
         Node::parse(&text).map_err(|error| Failure::new(format!("{}: {error}", path.display())))?
     };
-    let mut auths = config.get("auths").cloned().unwrap_or(Node::Object(Vec::new()));
-    action(&mut auths);
-    config.set("auths", auths);
+    action(&mut config);
     let json = berth_oci::json::to_vec(&config).map_err(|error| Failure::new(error.to_string()))?;
     let json = crate::format::json::indent_by(&String::from_utf8_lossy(&json), "\t");
     super::contexts::write_private(path, json.as_bytes())
@@ -227,8 +303,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("config.json");
         std::fs::write(&path, r#"{"psFormat":"x"}"#).unwrap();
-        assert!(store(&path, &auth("r.example:5000")).unwrap());
-        assert!(store(&path, &auth("")).unwrap());
+        for server in ["r.example:5000", ""] {
+            assert_eq!(store(&path, &auth(server), true).unwrap(), Place::Plain);
+        }
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(
             text.contains("psFormat") && text.contains("\"auth\": \"dTpwOnc=\"") && text.contains(HUB),

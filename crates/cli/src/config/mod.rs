@@ -4,6 +4,7 @@
 //! ~/.docker/                      --config, DOCKER_CONFIG
 //! ├── config.json
 //! ├── cli-plugins/docker-<name>
+//! ├── berth-credentials.json         see `vault`
 //! └── contexts/
 //!     ├── meta/<sha256 of the name>/meta.json
 //!     └── tls/<sha256 of the name>/docker/{ca,cert,key}.pem
@@ -14,8 +15,9 @@
 mod contexts;
 pub(crate) mod credentials;
 mod file;
+pub(crate) mod vault;
 
-pub(crate) use contexts::{Endpoint, Entry, Store, TLS_FILES, check_name};
+pub(crate) use contexts::{Endpoint, Entry, Store, TLS_FILES, check_name, write_private};
 pub(crate) use file::{Config, set_current_context};
 
 use std::path::PathBuf;

@@ -112,7 +112,7 @@ pub(super) fn help() -> String {
             Kind::Ip => " ip",
             Kind::IpList => " ipSlice",
             Kind::List => " list",
-            Kind::Map | Kind::Switches | Kind::Object => " map",
+            Kind::Map | Kind::Switches | Kind::Object | Kind::Registries => " map",
             Kind::Ulimits => " ulimit",
             Kind::Runtimes => " runtime",
             Kind::Pools => " pool-options",

@@ -39,8 +39,13 @@ pub(super) fn resolve(values: &Values) -> Result<Config, String> {
         settings: Settings {
             version: env!("CARGO_PKG_VERSION"),
             experimental: flag(values, "experimental").unwrap_or(false),
-            registry_mirrors: list(values, "registry-mirrors"),
-            insecure_registries: list(values, "insecure-registries"),
+            mirrors: live
+                .registries
+                .registries
+                .iter()
+                .map(|(name, of)| (name.clone(), of.mirrors.clone()))
+                .collect(),
+            insecure_registries: live.registries.insecure.clone(),
             http_proxy: live.registries.proxies.http.clone().unwrap_or_default(),
             https_proxy: live.registries.proxies.https.clone().unwrap_or_default(),
             no_proxy: live.registries.proxies.none.join(","),
@@ -199,13 +204,7 @@ fn engine(values: &Values, live: LiveConfig) -> Result<EngineConfig, String> {
 
 /// How registries are reached.
 fn registries(values: &Values, own: RegistryOptions) -> Result<RegistryOptions, String> {
-    let mirrors = list(values, "registry-mirrors");
-    for mirror in &mirrors {
-        let is_url = mirror.strip_prefix("https://").or_else(|| mirror.strip_prefix("http://"));
-        if is_url.is_none_or(|rest| rest.is_empty() || rest.contains(['?', '#', '@'])) {
-            return Err(format!("invalid mirror: {mirror:?} is not a valid URL of http or https"));
-        }
-    }
+    let (registries, insecure) = by_registry(values)?;
     let count = |id: &str, default: usize| match int::<i64>(values, id) {
         None | Some(0) => Ok(default),
         Some(number) => usize::try_from(number).map_err(|_| format!("invalid {id}: {number}")),
@@ -227,14 +226,39 @@ fn registries(values: &Values, own: RegistryOptions) -> Result<RegistryOptions, 
         },
     };
     Ok(RegistryOptions {
-        registries: BTreeMap::from([("docker.io".to_owned(), RegistrySettings { mirrors })]),
-        insecure: list(values, "insecure-registries"),
+        registries,
+        insecure,
         proxies,
         downloads: count("max-concurrent-downloads", own.downloads)?,
         uploads: count("max-concurrent-uploads", own.uploads)?,
         attempts,
         ..own
     })
+}
+
+/// Mirrors by registry, Docker's key for Docker Hub among them, and the registries that may be insecure.
+type ByRegistry = (BTreeMap<String, RegistrySettings>, Vec<String>);
+
+fn by_registry(values: &Values) -> Result<ByRegistry, String> {
+    let hub = RegistrySettings { mirrors: list(values, "registry-mirrors") };
+    let mut registries = BTreeMap::from([("docker.io".to_owned(), hub)]);
+    let mut insecure = list(values, "insecure-registries");
+    if let Some(Value::Registries(more)) = values.get("registries") {
+        for (name, registry) in more {
+            if name.is_empty() || name.contains(['/', '@', ' ']) {
+                return Err(format!("invalid registry: {name:?} is not a host with or without a port"));
+            }
+            registries.entry(name.clone()).or_default().mirrors.extend(registry.mirrors.iter().cloned());
+            insecure.extend(registry.insecure.then(|| name.clone()));
+        }
+    }
+    for mirror in registries.values().flat_map(|registry| &registry.mirrors) {
+        let is_url = mirror.strip_prefix("https://").or_else(|| mirror.strip_prefix("http://"));
+        if is_url.is_none_or(|rest| rest.is_empty() || rest.contains(['?', '#', '@'])) {
+            return Err(format!("invalid mirror: {mirror:?} is not a valid URL of http or https"));
+        }
+    }
+    Ok((registries, insecure))
 }
 
 /// A path that means the same from every working directory.

@@ -41,6 +41,8 @@ pub(super) enum Kind {
     Pools,
     /// `name=true|false`; an object in the file.
     Switches,
+    /// `name={"mirrors": […], "insecure": true}`; only the file can have them.
+    Registries,
     /// An object that only the file can have.
     Object,
 }
@@ -56,7 +58,9 @@ pub(super) enum Effect {
 }
 
 use Effect::{Idle, Refused, Works};
-use Kind::{Bool, Bytes, Int, Ip, IpList, List, Map, Object, Pools, Runtimes, Switches, Text, Ulimits};
+use Kind::{
+    Bool, Bytes, Int, Ip, IpList, List, Map, Object, Pools, Registries, Runtimes, Switches, Text, Ulimits,
+};
 
 const fn row(flag: &'static str, key: &'static str, kind: Kind, effect: Effect, help: &'static str) -> Row {
     Row { flag, short: None, key, kind, effect, help }
@@ -420,6 +424,8 @@ pub(super) static TABLE: &[Row] = &[
     short('v', row("version", "", Bool, Works, "Print version information and quit")),
     // The key of Docker 26 for one address; its flag was the same.
     row("", "host-gateway-ip", IpList, Works, ""),
+    // Ours: Docker has mirrors of Docker Hub alone.
+    row("", "registries", Registries, Works, ""),
     row("", "builder", Object, Idle("building is not built yet"), ""),
 ];
 

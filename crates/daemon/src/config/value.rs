@@ -24,7 +24,34 @@ pub(super) enum Value {
     Ulimits(BTreeMap<String, Ulimit>),
     Runtimes(BTreeMap<String, Runtime>),
     Pools(Vec<(String, u8)>),
+    Registries(BTreeMap<String, Registry>),
     Object(Node),
+}
+
+/// How one registry is reached.
+#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Registry {
+    /// URLs that are asked before the registry itself, in order.
+    pub(super) mirrors: Vec<String>,
+    /// Its certificate need not be right, and it may speak in clear.
+    pub(super) insecure: bool,
+}
+
+/// Reads `registries`.
+///
+/// Errors: the registry and what is wrong with it.
+fn registries(node: &Node) -> Result<BTreeMap<String, Registry>, String> {
+    let Node::Object(entries) = node else {
+        return Err(format!("registries: an object by host is wanted, and not {}", node.kind()));
+    };
+    let read = |(name, node): &(String, Node)| {
+        let text = berth_oci::json::to_vec(node).map_err(|error| error.to_string())?;
+        let registry =
+            serde_json::from_slice(&text).map_err(|error| format!("registries: {name}: {error}"))?;
+        Ok((name.clone(), registry))
+    };
+    entries.iter().map(read).collect()
 }
 
 impl Value {
@@ -69,7 +96,7 @@ impl Value {
                 Self::Runtimes(BTreeMap::from([(name.trim().to_lowercase(), runtime)]))
             }
             Kind::Pools => Self::Pools(vec![parse_pool(text)?]),
-            Kind::Object => {
+            Kind::Object | Kind::Registries => {
                 let (key, value) = text.split_once('=').unwrap_or((text, "true"));
                 Self::Object(Node::Object(vec![(key.to_owned(), Node::string(value))]))
             }
@@ -117,6 +144,7 @@ impl Value {
                 let texts: Vec<String> = read(node, &told)?;
                 Self::Ips(texts.iter().map(read_ip).collect::<Result<_, _>>()?)
             }
+            Kind::Registries => Self::Registries(registries(node)?),
             Kind::Map => Self::Map(read(node, &told)?),
             Kind::Ulimits => {
                 let mut ulimits: BTreeMap<String, Ulimit> = read(node, &told)?;
@@ -193,7 +221,7 @@ impl fmt::Display for Value {
                 let pools: Vec<_> = list.iter().map(|(base, size)| format!("{{{base} {size}}}")).collect();
                 write!(f, "[{}]", pools.join(" "))
             }
-            Self::Object(_) => f.write_str("map[]"),
+            Self::Object(_) | Self::Registries(_) => f.write_str("map[]"),
         }
     }
 }

@@ -32,6 +32,11 @@ pub(crate) static ROUTES: &[Route] = routes! {
     GET "/info", system::info;
     GET "/events", events::events;
     POST "/berth/fsck", check::check;
+    GET "/berth/manifests/" {} "", images::document::get;
+    PUT "/berth/manifests/" {} "", images::document::put;
+    GET "/berth/referrers/" {} "", images::document::referrers;
+    GET "/berth/blobs/" {} "", images::document::blob;
+    PUT "/berth/blobs/" {} "", images::document::put_blob;
     GET "/system/df", disk_usage::disk_usage;
     POST "/auth", images::registry::auth;
 

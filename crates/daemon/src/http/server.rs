@@ -1,5 +1,6 @@
 //! What all connections share, and the loops that accept them.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -39,7 +40,8 @@ pub(crate) struct Server {
 pub(crate) struct Settings {
     pub(crate) version: &'static str,
     pub(crate) experimental: bool,
-    pub(crate) registry_mirrors: Vec<String>,
+    /// Mirrors by registry.
+    pub(crate) mirrors: BTreeMap<String, Vec<String>>,
     pub(crate) insecure_registries: Vec<String>,
     pub(crate) http_proxy: String,
     pub(crate) https_proxy: String,
@@ -81,9 +83,9 @@ impl Server {
 
     /// Takes those of other settings that can change while the daemon runs.
     pub(crate) fn reload(&self, settings: Settings) {
-        let Settings { registry_mirrors, insecure_registries, .. } = settings;
+        let Settings { mirrors, insecure_registries, .. } = settings;
         let mut config = self.config.write().unwrap_or_else(PoisonError::into_inner);
-        *config = Arc::new(Settings { registry_mirrors, insecure_registries, ..Settings::clone(&config) });
+        *config = Arc::new(Settings { mirrors, insecure_registries, ..Settings::clone(&config) });
     }
 }
 

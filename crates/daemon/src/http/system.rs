@@ -174,11 +174,16 @@ fn registries(settings: &Settings) -> RegistryConfig {
     };
     let insecure = settings.insecure_registries.iter().filter(|name| !is_network(name));
     let mut index_configs: Map<IndexConfig> = insecure.map(|name| index(name, &[], false, false)).collect();
-    index_configs.extend([index("docker.io", &settings.registry_mirrors, true, true)]);
+    let hub = settings.mirrors.get("docker.io").cloned().unwrap_or_default();
+    for (name, mirrors) in settings.mirrors.iter().filter(|(_, mirrors)| !mirrors.is_empty()) {
+        let secure = !settings.insecure_registries.contains(name);
+        index_configs.extend([index(name, mirrors, secure, false)]);
+    }
+    index_configs.extend([index("docker.io", &hub, true, true)]);
     let cidrs = settings.insecure_registries.iter().filter(is_network).cloned();
     RegistryConfig {
         insecure_registry_cidrs: cidrs.chain(["::1/128".to_owned(), "127.0.0.0/8".to_owned()]).collect(),
         index_configs,
-        mirrors: (!settings.registry_mirrors.is_empty()).then(|| settings.registry_mirrors.clone()),
+        mirrors: (!hub.is_empty()).then_some(hub),
     }
 }

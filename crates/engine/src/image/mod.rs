@@ -1,5 +1,6 @@
 //! Images: the store's, with who uses them, and the events that tell of changes.
 
+pub(crate) mod document;
 pub(crate) mod glob;
 mod ops;
 pub(crate) mod registry;

@@ -81,7 +81,7 @@ pub struct DistributionInspect {
 
 /// The class and text of a registry's error.
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn error(error: berth_distribution::Error) -> Error {
+pub(super) fn error(error: berth_distribution::Error) -> Error {
     let text = chain(&error);
     match error.class() {
         Class::Invalid => Error::InvalidParameter(text),
@@ -92,7 +92,7 @@ fn error(error: berth_distribution::Error) -> Error {
 }
 
 /// The name that a pull or push means; whether it has neither tag nor digest.
-fn name_of(image: &str, tag: &str) -> Result<(Reference, bool)> {
+pub(super) fn name_of(image: &str, tag: &str) -> Result<(Reference, bool)> {
     let parse =
         |text: &str| {
             Reference::parse(text).map_err(|error| {

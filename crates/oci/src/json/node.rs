@@ -64,6 +64,18 @@ impl Node {
         }
     }
 
+    /// The object under a key of an object, made at the end where there is none or something else.
+    pub fn entry(&mut self, name: &str) -> &mut Self {
+        let Self::Object(entries) = self else { return self };
+        let found = entries.iter().rposition(|(key, node)| key == name && matches!(node, Self::Object(_)));
+        let place = found.unwrap_or_else(|| {
+            entries.retain(|(key, _)| key != name);
+            entries.push((name.to_owned(), Self::Object(Vec::new())));
+            entries.len() - 1
+        });
+        &mut entries[place].1
+    }
+
     /// Adds an entry to an object that does not have it, before the key `next`, or at the end.
     pub fn insert_before(&mut self, next: &str, name: &str, value: Self) {
         if self.get_mut(name).is_some() {

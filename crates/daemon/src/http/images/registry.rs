@@ -165,8 +165,19 @@ pub(crate) async fn distribution(server: Arc<Server>, call: Call) -> Result<Answ
 /// Who asks, from the header that clients send.
 ///
 /// Errors: it is no JSON in base64.
-fn credentials(headers: &HeaderMap) -> Result<Option<RegistryCredentials>, Error> {
-    let Some(header) = headers.get("x-registry-auth").filter(|header| !header.is_empty()) else {
+pub(super) fn credentials(headers: &HeaderMap) -> Result<Option<RegistryCredentials>, Error> {
+    read_credentials(headers, "x-registry-auth")
+}
+
+/// Who asks at a second registry.
+///
+/// Errors: as [`credentials`].
+pub(super) fn second_credentials(headers: &HeaderMap) -> Result<Option<RegistryCredentials>, Error> {
+    read_credentials(headers, "x-registry-config")
+}
+
+fn read_credentials(headers: &HeaderMap, name: &str) -> Result<Option<RegistryCredentials>, Error> {
+    let Some(header) = headers.get(name).filter(|header| !header.is_empty()) else {
         return Ok(None);
     };
     let standard = header.as_bytes().iter().map(|byte| match byte {

@@ -90,7 +90,7 @@ async fn save(server: &Server, names: &[String]) -> Result<Answer, Error> {
 }
 
 /// The archive's bytes; an error cuts the connection, so that the client does not take a part for the whole.
-fn cut_on_error(
+pub(super) fn cut_on_error(
     archive: berth_engine::Archive,
 ) -> impl Stream<Item = std::io::Result<bytes::Bytes>> + Send + 'static {
     archive.map(|chunk| {

@@ -1,0 +1,184 @@
+//! Credentials: sealed in our file, shared with the real `docker` through its helper protocol, lost by nothing.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use berth_tests::{Client, Engine, Outcome, berth_bin};
+
+use crate::debian::Registry;
+
+/// An engine, and the credential helper in a folder of its own.
+struct Place {
+    engine: Engine,
+    path: PathBuf,
+}
+
+impl Place {
+    fn new(engine: Engine) -> Self {
+        let path = engine.dir.join("bin");
+        fs::create_dir_all(&path).unwrap();
+        symlink(fs::canonicalize(berth_bin()).unwrap(), path.join("docker-credential-berth")).unwrap();
+        Self { engine, path }
+    }
+
+    fn command(&self, client: Client, line: &str) -> Command {
+        let mut command = self.engine.command(client, &line.split_whitespace().collect::<Vec<_>>());
+        let path = std::env::var("PATH").unwrap();
+        command.env("PATH", format!("{}:{path}", self.path.display()));
+        command
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.engine.dir.join("config").join(name)
+    }
+
+    fn key(&self) -> PathBuf {
+        self.engine.dir.join("share/berth/credentials.key")
+    }
+
+    /// A call of the helper, not waited for.
+    fn helper(&self, verb: &str, input: &str) -> Child {
+        let mut command = Command::new(self.path.join("docker-credential-berth"));
+        command.arg(verb).env("DOCKER_CONFIG", self.engine.dir.join("config"));
+        command.env("XDG_DATA_HOME", self.engine.dir.join("share"));
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // One that refuses at once does not read.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        child
+    }
+
+    fn ask(&self, verb: &str, input: &str) -> (bool, String) {
+        let output = self.helper(verb, input).wait_with_output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+}
+
+fn with_input(mut command: Command, input: &str) -> Outcome {
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    Outcome {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+fn message(server: &str, secret: &str) -> String {
+    serde_json::json!({"ServerURL": server, "Username": "u", "Secret": secret}).to_string()
+}
+
+#[test]
+fn both_command_lines_read_what_either_has_kept() {
+    let registry = Registry::closed();
+    let host = &registry.host;
+    let place = Place::new(Engine::with_images(&["busybox"]));
+    place.engine.docker(&format!("tag busybox {host}/b:1")).ok();
+    let [berth, docker] = [Client::Berth, Client::Docker];
+    for (one, other) in [(berth, docker), (docker, berth)] {
+        if one == docker {
+            // What makes docker use the helper is what we have written; the secret is gone.
+            fs::write(
+                place.file("config.json"),
+                serde_json::json!({"credHelpers": {host: "berth"}}).to_string(),
+            )
+            .unwrap();
+        }
+        let line = format!("login -u u --password-stdin {host}");
+        let said = with_input(place.command(one, &line), "secret");
+        assert!(said.ok().ends_with("Login Succeeded") && !said.stderr.contains("unencrypted"), "{said:?}");
+        let config = fs::read_to_string(place.file("config.json")).unwrap();
+        assert!(
+            config.contains(&format!("\"{host}\": \"berth\"")) && !config.contains("dTpzZWNyZXQ"),
+            "{config}"
+        );
+        let sealed = fs::read_to_string(place.file("berth-credentials.json")).unwrap();
+        assert!(!sealed.contains("secret") && sealed.contains(host.as_str()), "{sealed}");
+        for client in [one, other] {
+            let pushed = berth_tests::run(&mut place.command(client, &format!("push {host}/b:1")));
+            pushed.ok();
+        }
+        let out = berth_tests::run(&mut place.command(other, &format!("logout {host}")));
+        assert!(out.ok().contains("Removing login credentials"), "{out:?}");
+        assert_eq!(berth_tests::run(&mut place.command(one, &format!("push {host}/b:1"))).code, 1);
+    }
+    // Where docker would not find the helper, the user is told.
+    let told =
+        with_input(place.engine.command(berth, &["login", "-u", "u", "--password-stdin", host]), "secret");
+    assert!(told.ok().ends_with("Login Succeeded") && told.stderr.contains("not in the PATH"), "{told:?}");
+    // In clear only if asked: then as docker has it, and our file has nothing.
+    let plain = with_input(
+        place.command(berth, &format!("login --plain-text -u u --password-stdin {host}")),
+        "secret",
+    );
+    assert!(
+        plain.ok().ends_with("Login Succeeded") && plain.stderr.contains("stored unencrypted"),
+        "{plain:?}"
+    );
+    let config = fs::read_to_string(place.file("config.json")).unwrap();
+    assert!(config.contains("\"auth\": \"dTpzZWNyZXQ=\"") && !config.contains("credHelpers"), "{config}");
+    assert_eq!(place.ask("list", "").1, "{}");
+    berth_tests::run(&mut place.command(docker, &format!("push {host}/b:1"))).ok();
+}
+
+#[test]
+fn log_ins_at_once_and_killed_ones_lose_nothing() {
+    let place = Place::new(Engine::start());
+    // Each writer has a registry of its own; all are there afterwards.
+    let all: Vec<Child> =
+        (0..12).map(|number| place.helper("store", &message(&format!("r{number}"), "s"))).collect();
+    for child in all {
+        assert!(child.wait_with_output().unwrap().status.success());
+    }
+    let users: serde_json::Value = serde_json::from_str(&place.ask("list", "").1).unwrap();
+    assert_eq!(users.as_object().unwrap().len(), 12, "{users}");
+    // Writers are killed at many moments; the file is whole each time and keeps what it had.
+    for round in 0..25_u64 {
+        let mut child = place.helper("store", &message("killed", &"x".repeat(20_000)));
+        std::thread::sleep(std::time::Duration::from_micros(round * 200));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let (found, text) = place.ask("get", "r3");
+        assert!(found && text.contains("\"Secret\":\"s\""), "round {round}: {text}");
+    }
+    assert!(place.ask("store", &message("after", "s")).0);
+}
+
+#[test]
+fn what_is_damaged_or_open_to_others_is_told_of() {
+    let place = Place::new(Engine::start());
+    assert!(place.ask("store", &message("one", "1")).0);
+    assert!(place.ask("store", &message("two", "2")).0);
+    assert_eq!(place.ask("get", "none"), (false, "credentials not found in native keychain".to_owned()));
+    assert_eq!(
+        fs::metadata(place.file("berth-credentials.json")).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    assert_eq!(fs::metadata(place.key()).unwrap().permissions().mode() & 0o777, 0o600);
+
+    let path = place.file("berth-credentials.json");
+    let mut kept: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    kept["entries"]["one"]["sealed"] = "AAAA".into();
+    fs::write(&path, kept.to_string()).unwrap();
+    let (found, text) = place.ask("get", "one");
+    assert!(!found && text.contains("the credentials for one are damaged"), "{text}");
+    assert!(place.ask("get", "two").0);
+    assert!(place.ask("store", &message("one", "new")).0 && place.ask("get", "one").0);
+
+    fs::set_permissions(place.key(), fs::Permissions::from_mode(0o640)).unwrap();
+    let (found, text) = place.ask("get", "two");
+    assert!(!found && text.contains("others may read this key (mode 0640"), "{text}");
+    fs::set_permissions(place.key(), fs::Permissions::from_mode(0o600)).unwrap();
+
+    fs::write(&path, "{").unwrap();
+    let failed = berth_tests::run(&mut place.command(Client::Berth, "pull 127.0.0.1:1/x"));
+    assert_eq!(failed.code, 1);
+    let (found, text) = place.ask("store", &message("three", "3"));
+    assert!(!found && text.contains("no file of credentials"), "{text}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), "{", "it is left for whoever mends it");
+}
