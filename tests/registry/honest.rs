@@ -261,7 +261,7 @@ fn a_registry_that_wants_to_see_a_certificate_sees_it() {
     let pushed = engine.docker(&format!("push {name}"));
     let pulled = engine.docker(&format!("pull {name}"));
     std::fs::remove_dir_all(&folder).unwrap();
-    assert!(without.fails(1).contains("tls: "), "{without:?}");
+    assert!(without.fails(1).contains("remote error: tls: "), "{without:?}");
     assert!(keyless.fails(1).contains("missing or unusable key"), "{keyless:?}");
     pushed.ok();
     pulled.ok();

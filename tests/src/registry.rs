@@ -40,7 +40,7 @@ impl Registry {
         let (registry, authority) = Self::with_tls_and("    clientcas:\n      - {dir}/ca.crt\n");
         let script = "set -e; cd \"$1\"; \
             openssl req -newkey rsa:2048 -nodes -subj /CN=client -keyout client.key -out client.csr; \
-            openssl x509 -req -in client.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -out client.crt";
+            openssl x509 -req -in client.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile ext -out client.crt";
         let made = Command::new("sh").args(["-c", script, "sh"]).arg(registry.dir.path()).output().unwrap();
         assert!(made.status.success(), "{made:?}");
         let read = |name: &str| fs::read_to_string(registry.dir.path().join(name)).unwrap();

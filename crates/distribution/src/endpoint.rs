@@ -79,8 +79,9 @@ impl Endpoint {
 
     /// Whether a failure here is no reason to give up while other endpoints are left.
     pub(crate) fn passes_on(&self, error: &Error) -> bool {
-        // A certificate that is not right is no reason to go on in clear.
-        if !self.is_mirror && matches!(error, Error::Transport { why, .. } if why.contains("x509:")) {
+        // A certificate that is not right, theirs or ours, is no reason to go on in clear.
+        let speaks_tls = |why: &str| why.contains("x509:") || why.contains("remote error: tls:");
+        if !self.is_mirror && matches!(error, Error::Transport { why, .. } if speaks_tls(why)) {
             return false;
         }
         let refused = self.is_mirror

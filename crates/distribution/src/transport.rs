@@ -340,6 +340,7 @@ fn tls_words(error: &io::Error) -> String {
         Some(rustls::Error::InvalidCertificate(other)) => {
             format!("tls: failed to verify certificate: x509: {other}")
         }
+        Some(rustls::Error::AlertReceived(_)) => go_words(error),
         Some(other) => format!("tls: {other}"),
         None if error.kind() == io::ErrorKind::UnexpectedEof => "EOF".to_owned(),
         None => go_words(error),
@@ -348,6 +349,16 @@ fn tls_words(error: &io::Error) -> String {
 
 /// What Go says for an error number.
 pub(crate) fn go_words(error: &io::Error) -> String {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    if let Some(rustls::Error::AlertReceived(alert)) = inner {
+        // `CertificateRequired` is `certificate required`.
+        let name = format!("{alert:?}");
+        let words = name.char_indices().map(|(at, letter)| match letter.is_ascii_uppercase() && at > 0 {
+            true => format!(" {}", letter.to_ascii_lowercase()),
+            false => letter.to_ascii_lowercase().to_string(),
+        });
+        return format!("remote error: tls: {}", words.collect::<String>());
+    }
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
         io::ErrorKind::ConnectionReset => "connection reset by peer".to_owned(),

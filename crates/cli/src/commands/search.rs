@@ -64,8 +64,7 @@ fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
             _ => "docker.io",
         };
         let auth = credentials::get(&context.config_path(), domain)?;
-        let mut found = client.image_search(term, options.limit, &options.filters, auth.as_ref()).await?;
-        found.sort_by_key(|one| std::cmp::Reverse(one.star_count));
+        let found = client.image_search(term, options.limit, &options.filters, auth.as_ref()).await?;
         let cut = !options.no_trunc;
         let rows: Vec<Rc<dyn Row>> =
             found.into_iter().map(|found| Rc::new(Line { found, cut }) as Rc<dyn Row>).collect();
