@@ -80,8 +80,9 @@ impl Times {
     }
 }
 
-/// All that was written so far goes to the disk.
+/// What an engine does behind a removal ends, and all that was written so far goes to the disk.
 fn quiet() -> Outcome {
+    std::thread::sleep(Duration::from_secs(1));
     setup::call(&mut Command::new("sync"))
 }
 
