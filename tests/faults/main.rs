@@ -5,6 +5,7 @@
 mod full;
 mod kills;
 mod space;
+mod usage;
 
 use berth_tests::{Engine, until};
 

@@ -75,10 +75,10 @@ fn sweep(engine: &Engine, disk: &Disk, work: &Work<'_>) {
             short = middle;
         }
     }
-    for part in 1..12 {
-        attempt(engine, disk, work, enough * part / 12 * PAGE);
+    for part in 1..10 {
+        attempt(engine, disk, work, enough * part / 10 * PAGE);
     }
-    for less in 1..24 {
+    for less in 1..16 {
         attempt(engine, disk, work, enough.saturating_sub(less) * PAGE);
     }
 }

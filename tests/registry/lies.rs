@@ -38,7 +38,11 @@ impl Image {
         run(Command::new("tar").arg("-C").arg(dir.path()).arg("-cf").arg(&tar).arg("file")).ok();
         let diff_id = digest(&fs::read(&tar).unwrap());
         run(Command::new("gzip").arg("-1").arg(&tar)).ok();
-        let layer = fs::read(dir.path().join("layer.tar.gz")).unwrap();
+        Self::of(fs::read(dir.path().join("layer.tar.gz")).unwrap(), &diff_id)
+    }
+
+    /// An image of this compressed layer.
+    pub(crate) fn of(layer: Vec<u8>, diff_id: &str) -> Self {
         let config = serde_json::json!({
             "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }, "os": "linux",
             "config": {}, "rootfs": {"type": "layers", "diff_ids": [diff_id]},
@@ -81,7 +85,7 @@ impl Image {
 
 /// Pulls and expects a failure with this text; nothing may be left.
 #[track_caller]
-fn refused(engine: &Engine, server: &Server, expect: &str) {
+pub(crate) fn refused(engine: &Engine, server: &Server, expect: &str) {
     let failed = engine.docker(&format!("pull {}/x:1", server.host));
     assert!(failed.fails(1).contains(expect), "{failed:?}");
     assert_eq!(engine.docker("images -aq").ok(), "");

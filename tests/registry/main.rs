@@ -4,6 +4,7 @@
 
 mod formats;
 mod honest;
+mod hostile;
 mod lies;
 mod manifests;
 mod mend;

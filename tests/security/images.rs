@@ -46,7 +46,10 @@ fn a_layer_cannot_write_outside_its_folder() {
         ),
     ] {
         let before = std::fs::read("/etc/passwd").unwrap();
-        import(&engine, &tar(&engine, name, lines));
+        let outcome = import(&engine, &tar(&engine, name, lines));
+        // A leading slash means the root of the image. The directories that the other links name are not in the layer.
+        let stays_inside = ["absolute", "hard-link"].contains(&name);
+        assert_eq!(outcome.code, i32::from(!stays_inside), "{name}: {outcome:?}");
         assert!(!std::path::Path::new(marker).exists(), "{name} escaped");
         assert_eq!(std::fs::read("/etc/passwd").unwrap(), before, "{name}");
     }
@@ -68,24 +71,7 @@ fn a_damaged_archive_leaves_no_image() {
         assert_eq!(outcome.code, 1, "{name}: {outcome:?}");
     }
     assert_eq!(engine.docker("images -aq").ok(), "");
-    let left = |folder: &str| std::fs::read_dir(engine.data_root().join(folder)).map_or(0, Iterator::count);
-    assert_eq!(left("layers") + left("ingest"), 0);
-}
-
-#[test]
-fn a_bomb_is_stopped_at_the_limit() {
-    let engine = Engine::start();
-    let path = engine.dir.join("bomb.tar.gz");
-    let make = "import tarfile, gzip, sys\n\
-        class Zeros:\n \
-          def read(self, n): return bytes(n)\n\
-        g = gzip.open(sys.argv[1], 'wb', compresslevel=9)\n\
-        t = tarfile.open(fileobj=g, mode='w|')\n\
-        i = tarfile.TarInfo('bomb'); i.size = 3 << 30\n\
-        t.addfile(i, Zeros()); t.close(); g.close()\n";
-    run(Command::new("python3").args(["-c", make, &path.display().to_string()])).ok();
-    let outcome = import(&engine, &path);
-    assert_eq!(outcome.code, 1, "{outcome:?}");
-    assert!(outcome.stderr.contains("times as large"), "{outcome:?}");
-    assert_eq!(engine.docker("images -aq").ok(), "");
+    let left =
+        |folder: &str| std::fs::read_dir(engine.data_root().join("store").join(folder)).unwrap().count();
+    berth_tests::until("nothing is left", 10, || left("layers") + left("ingest") + left("trash") == 0);
 }

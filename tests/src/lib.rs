@@ -14,6 +14,7 @@
 )]
 
 pub mod disk;
+pub mod hostile;
 pub mod registry;
 pub mod terminal;
 

@@ -7,6 +7,7 @@ mod cgroup2;
 mod clients;
 mod conformance;
 mod dist;
+mod guest;
 mod power;
 mod setup;
 mod test;

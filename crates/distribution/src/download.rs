@@ -167,9 +167,7 @@ fn to_skip(ask: &Ask, answer: &Response<Incoming>, offset: u64) -> Result<u64, E
     match answer.status() {
         StatusCode::PARTIAL_CONTENT if offset > 0 => {
             let range = answer.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
-            let start =
-                range.and_then(|range| range.strip_prefix("bytes ")?.split('-').next()?.parse::<u64>().ok());
-            match start {
+            match range.and_then(range_start) {
                 Some(start) if start == offset => Ok(0),
                 _ => Err(ask.failed(format!("asked for bytes from {offset}, got {range:?}"))),
             }
@@ -177,6 +175,11 @@ fn to_skip(ask: &Ask, answer: &Response<Incoming>, offset: u64) -> Result<u64, E
         StatusCode::OK => Ok(offset),
         other => Err(ask.failed(format!("received unexpected HTTP status: {other}"))),
     }
+}
+
+/// Where the bytes of a `Content-Range` begin.
+pub(crate) fn range_start(range: &str) -> Option<u64> {
+    range.strip_prefix("bytes ")?.split('-').next()?.parse().ok()
 }
 
 async fn next_piece(ask: &Ask, body: &mut Incoming) -> Result<Option<Bytes>, Error> {

@@ -20,6 +20,8 @@ mod document;
 mod download;
 mod endpoint;
 mod error;
+#[doc(hidden)]
+pub mod fuzz;
 mod options;
 mod pull;
 mod push;

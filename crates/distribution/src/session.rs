@@ -283,11 +283,16 @@ impl Session {
             Ok(Err(error)) => return Err(request.failed(error)),
             Err(_) => return Err(request.failed("the answer does not end")),
         };
-        let token: Token = serde_json::from_slice(&body)
-            .map_err(|error| request.failed(format!("unable to decode token response: {error}")))?;
-        let token = token.token.or(token.access_token).filter(|token| !token.is_empty());
-        token.ok_or_else(|| request.failed("authorization server did not include a token in the response"))
+        token_of(&body).map_err(|why| request.failed(why))
     }
+}
+
+/// The token in the answer of a token service, or what is wrong with it.
+pub(crate) fn token_of(body: &[u8]) -> Result<String, String> {
+    let token: Token =
+        serde_json::from_slice(body).map_err(|error| format!("unable to decode token response: {error}"))?;
+    let token = token.token.or(token.access_token).filter(|token| !token.is_empty());
+    token.ok_or_else(|| "authorization server did not include a token in the response".to_owned())
 }
 
 /// The answer of a token service.
@@ -350,12 +355,12 @@ struct RefusalItem {
 }
 
 /// The code and the words of an error body, as Docker shows them.
-fn refusal(status: StatusCode, body: &[u8]) -> (String, Option<String>) {
+pub(crate) fn refusal(status: StatusCode, body: &[u8]) -> (String, Option<String>) {
     let parsed: Refusals =
         serde_json::from_slice(body).unwrap_or(Refusals { errors: vec![], details: String::new() });
     if let Some(first) = parsed.errors.first() {
         let words = |item: &RefusalItem| {
-            let code = item.code.to_ascii_lowercase().replace('_', " ");
+            let code = clean(&item.code).to_ascii_lowercase().replace('_', " ");
             let message = if item.message.is_empty() { code.clone() } else { clean(&item.message) };
             format!("{code}: {message}")
         };

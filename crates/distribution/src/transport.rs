@@ -44,24 +44,39 @@ const PROXY_ANSWER_BYTES_MAX: usize = 16 << 10;
 pub(crate) struct Transport {
     options: Arc<Options>,
     pools: Mutex<HashMap<String, Client<Connector, Body>>>,
-    resolver: Mutex<Option<TokioResolver>>,
+    resolver: Resolver,
+}
+
+/// Looks names up; made when the first name is looked up, for addresses need no configuration of it.
+#[derive(Clone, Default)]
+struct Resolver(Arc<Mutex<Option<TokioResolver>>>);
+
+impl Resolver {
+    fn get(&self) -> Result<TokioResolver, String> {
+        let mut resolver = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(resolver) = resolver.as_ref() {
+            return Ok(resolver.clone());
+        }
+        let built = TokioResolver::builder_tokio().map_err(|error| format!("/etc/resolv.conf: {error}"))?;
+        Ok(resolver.insert(built.build()).clone())
+    }
 }
 
 impl Transport {
     pub(crate) fn new(options: Arc<Options>) -> Self {
-        Self { options, pools: Mutex::default(), resolver: Mutex::default() }
+        Self { options, pools: Mutex::default(), resolver: Resolver::default() }
     }
 
     /// The connections to `host[:port]`.
     ///
-    /// Errors: a certificate of that host cannot be used, or the system has no usable resolver configuration.
+    /// Errors: a certificate of that host cannot be used.
     pub(crate) fn pool(&self, host: &str) -> Result<Client<Connector, Body>, String> {
         if let Some(pool) = self.pools.lock().unwrap_or_else(PoisonError::into_inner).get(host) {
             return Ok(pool.clone());
         }
         let connector = Connector {
             options: Arc::clone(&self.options),
-            resolver: self.resolver()?,
+            resolver: self.resolver.clone(),
             tls: TlsConnector::from(Arc::new(tls_config(&self.options, host)?)),
         };
         let pool = Client::builder(TokioExecutor::new())
@@ -71,22 +86,13 @@ impl Transport {
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(pools.entry(host.to_owned()).or_insert(pool).clone())
     }
-
-    fn resolver(&self) -> Result<TokioResolver, String> {
-        let mut resolver = self.resolver.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(resolver) = resolver.as_ref() {
-            return Ok(resolver.clone());
-        }
-        let built = TokioResolver::builder_tokio().map_err(|error| format!("/etc/resolv.conf: {error}"))?;
-        Ok(resolver.insert(built.build()).clone())
-    }
 }
 
 /// Makes one connection.
 #[derive(Clone)]
 pub(crate) struct Connector {
     options: Arc<Options>,
-    resolver: TokioResolver,
+    resolver: Resolver,
     tls: TlsConnector,
 }
 
@@ -148,7 +154,7 @@ impl Connector {
         if let Ok(address) = without_port(host).parse() {
             return Ok(vec![address]);
         }
-        match self.resolver.lookup_ip(host).await {
+        match self.resolver.get()?.lookup_ip(host).await {
             Ok(found) => Ok(found.iter().collect()),
             Err(error) if error.is_no_records_found() => {
                 Err(format!("dial tcp: lookup {host}: no such host").into())

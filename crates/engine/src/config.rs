@@ -78,6 +78,8 @@ pub struct LiveConfig {
     pub registries: crate::image::registry::RegistryOptions,
     /// Labels of the engine, for `info`.
     pub labels: Vec<String>,
+    /// Which images without a name stay; `None`: all of them.
+    pub image_collection: Option<crate::image::ImageCollection>,
     /// Shown by `info`.
     pub debug: bool,
 }
@@ -107,6 +109,7 @@ impl Default for LiveConfig {
             runtimes: BTreeMap::new(),
             registries: crate::image::registry::RegistryOptions::default(),
             labels: Vec::new(),
+            image_collection: None,
             debug: false,
         }
     }

@@ -44,6 +44,8 @@ pub(crate) struct Inner {
     pub(crate) trash: Arc<Trash>,
     /// Made when a registry is first asked for something.
     pub(crate) registry_client: std::sync::Mutex<Option<Arc<berth_distribution::Client>>>,
+    /// Told whenever an image may have lost its name.
+    pub(crate) images_changed: Arc<tokio::sync::Notify>,
     /// The program for `--init`.
     pub(crate) init_path: String,
     /// Held as long as the engine is open.

@@ -60,6 +60,7 @@ pub use api::Wait;
 pub use archive::{Change, ChangeKind, Commit, CopyIn, CopyOut, PathStat};
 pub use check::CheckProgress;
 pub use config::{BridgeConfig, CgroupDriver, EngineConfig, Live, LiveConfig, Runtime};
+pub use container::parse_duration;
 pub use container::{
     AttachOptions, Attached, Container, ContainerCreated, ContainerSize, CreateContainer, ListOptions, Logs,
     LogsOptions, MountPoint, NetworkState, Pruned, RemoveOptions, State, Status, StopOptions, Top,
@@ -75,8 +76,8 @@ pub use image::registry::{
     RegistryProxies, RegistrySettings, TransferProgress,
 };
 pub use image::{
-    Archive, HistoryItem, Image, ImageDeleted, ImageImport, ImageListOptions, ImageSummary, LoadProgress,
-    Produced,
+    Archive, HistoryItem, Image, ImageCollection, ImageDeleted, ImageImport, ImageListOptions, ImageSummary,
+    LoadProgress, Produced,
 };
 pub use stats::{StatsReport, StatsStream};
 pub use system::{DiskUsage, SystemInfo};

@@ -74,6 +74,8 @@ pub(crate) async fn open(config: EngineConfig) -> Result<Arc<Inner>> {
             }
         });
     }
+    crate::image::collect::start(&inner);
+    inner.images_changed.notify_one();
     Ok(inner)
 }
 
@@ -119,6 +121,7 @@ fn set_up(config: EngineConfig) -> Result<Inner> {
         events: Events::new(config.events_kept),
         registry: Registry::new(),
         registry_client: std::sync::Mutex::default(),
+        images_changed: Arc::default(),
         execs: Execs::new(),
         log_watches: crate::container::logs::Watches::default(),
         host: Host::look(),

@@ -99,9 +99,9 @@ pub struct Limits {
 /// What images, containers and volumes take on disk.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DiskUsage {
-    /// All layers together, in bytes.
+    /// All layers, documents and compressed layers together, in bytes.
     pub layers_size: u64,
-    /// Each image.
+    /// Each image, its size with all that it needs on the disk.
     pub images: Vec<crate::image::ImageSummary>,
     /// Each container's id with its size.
     pub containers: Vec<(String, crate::container::ContainerSize)>,

@@ -1,5 +1,6 @@
 //! Looking at the engine and the machine, for `info` and `system df`.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::Inner;
@@ -62,8 +63,7 @@ impl Inner {
     }
 
     pub(crate) async fn disk_usage(self: &Arc<Self>) -> Result<DiskUsage> {
-        let options = ImageListOptions { shared_size: true, ..ImageListOptions::default() };
-        let mut images = self.image_list(options).await?;
+        let mut images = self.image_list(ImageListOptions::default()).await?;
         let containers = self.list(&ListOptions { all: true, ..ListOptions::default() })?;
         for image in &mut images {
             let users = containers.iter().filter(|container| container.record.image == image.id).count();
@@ -80,14 +80,22 @@ impl Inner {
         }
         let engine = self.clone();
         let rest = tokio::task::spawn_blocking(move || {
-            let layers = engine.store.images().shared_sizes().1;
+            let held = engine.store.images().disk_usage();
             let volumes = engine.volumes.list()?.into_iter();
             let volumes =
                 volumes.map(|(volume, path, users)| (volume.name, tree_size(&path), users)).collect();
-            Ok::<_, Error>((layers, volumes))
+            Ok::<_, Error>((held, volumes))
         });
-        let (layers_size, volumes) = rest.await.map_err(|error| Error::internal("measuring", &error))??;
-        Ok(DiskUsage { layers_size, images, containers: sizes, volumes })
+        let (held, volumes) = rest.await.map_err(|error| Error::internal("measuring", &error))??;
+        let bytes = |size: u64| i64::try_from(size).unwrap_or(i64::MAX);
+        let sizes_of_images: HashMap<String, (u64, u64)> =
+            held.images.into_iter().map(|(id, size, shared)| (id.to_string(), (size, shared))).collect();
+        for image in &mut images {
+            if let Some((size, shared)) = sizes_of_images.get(&image.id) {
+                (image.size, image.shared_size) = (*size, bytes(*shared));
+            }
+        }
+        Ok(DiskUsage { layers_size: held.total, images, containers: sizes, volumes })
     }
 
     fn storage_status(&self) -> Vec<(String, String)> {

@@ -55,6 +55,12 @@ impl Shared {
         }
     }
 
+    /// The length of a blob; 0 of one that is not there.
+    pub(crate) fn blob_size(&self, digest: &Digest) -> u64 {
+        let stat = rustix::fs::statat(&self.dirs.blobs, digest.hex(), rustix::fs::AtFlags::SYMLINK_NOFOLLOW);
+        stat.map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or(0))
+    }
+
     pub(crate) fn read_blob(&self, digest: &Digest) -> Result<Vec<u8>, Error> {
         let mut bytes = Vec::new();
         self.open_blob(digest)?.read_to_end(&mut bytes).map_err(Error::io(format!("read blob {digest}")))?;

@@ -173,6 +173,12 @@ fn shared_layers_outlive_one_of_their_images() {
     let mut expect = vec![(one.clone(), 100), (two.clone(), 100)];
     expect.sort();
     assert_eq!((shared, layers), (expect, 110));
+    let blob = |id: &Digest| fixture.store.images().config_bytes(id).unwrap().len() as u64;
+    let mut expect = vec![(one.clone(), 100 + blob(&one), 100), (two.clone(), 110 + blob(&two), 100)];
+    expect.sort();
+    let mut usage = fixture.store.images().disk_usage();
+    usage.images.sort();
+    assert_eq!((usage.images, usage.total), (expect, 110 + blob(&one) + blob(&two)));
     let removed = remove(&fixture, "one", PRUNE, &[]).unwrap();
     assert_eq!(removed, ["Untagged: one:latest".to_owned(), format!("Deleted: {one}")]);
     assert_eq!(fixture.store.images().get("two").unwrap().layer_sizes, [100, 10]);

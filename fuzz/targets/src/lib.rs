@@ -23,6 +23,7 @@ pub fn targets() -> Vec<Target> {
         berth_daemon::fuzz::TARGETS,
         berth_engine::fuzz::TARGETS,
         berth_store::fuzz::TARGETS,
+        berth_distribution::fuzz::TARGETS,
         berth_network::fuzz::TARGETS,
         berth_cli::fuzz::TARGETS,
     ];

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use berth_engine::{
-    BridgeConfig, CgroupDriver, EngineConfig, Live, LiveConfig, RegistryOptions, RegistryProxies,
-    RegistrySettings, Runtime,
+    BridgeConfig, CgroupDriver, EngineConfig, ImageCollection, Live, LiveConfig, RegistryOptions,
+    RegistryProxies, RegistrySettings, Runtime, parse_duration,
 };
+use berth_oci::json::Node;
 
 use super::check::{check_words, effects};
 use super::flags::Values;
 use super::host::Host;
-use super::value::Value;
+use super::value::{Value, parse_bytes};
 use super::{Config, Group, PIDFILE, flag, int, ips, list, text, tls};
 use crate::http::Settings;
 
@@ -30,6 +31,7 @@ pub(super) fn resolve(values: &Values) -> Result<Config, String> {
         default_runtime: text(values, "default-runtime").unwrap_or("runc").to_owned(),
         registries: registries(values, RegistryOptions::default())?,
         labels: list(values, "labels"),
+        image_collection: image_collection(values)?,
         debug,
     };
     let tls = tls::read(values)?;
@@ -78,6 +80,36 @@ fn runtimes(values: &Values) -> Result<BTreeMap<String, Runtime>, String> {
         }
         _ => Ok(runtimes),
     }
+}
+
+/// `image-gc`: which images without a name stay.
+fn image_collection(values: &Values) -> Result<Option<ImageCollection>, String> {
+    let Some(Value::Object(Node::Object(entries))) = values.get("image-gc") else {
+        return match values.get("image-gc") {
+            None => Ok(None),
+            Some(_) => Err("image-gc is an object with enabled, keepStorage and keepDuration".to_owned()),
+        };
+    };
+    let week = std::time::Duration::from_secs(7 * 24 * 3600);
+    let mut collection = ImageCollection { keep_storage_bytes: 0, keep_duration: week };
+    let mut enabled = false;
+    for (key, node) in entries {
+        let wrong = || format!("image-gc: invalid value of {key}: {}", node.kind());
+        match (key.as_str(), node) {
+            ("enabled", Node::Bool(value)) => enabled = *value,
+            ("keepStorage", Node::String(text)) => {
+                collection.keep_storage_bytes =
+                    parse_bytes(text).map_err(|why| format!("image-gc: keepStorage: {why}"))?;
+            }
+            ("keepDuration", Node::String(text)) => {
+                collection.keep_duration = parse_duration(text)
+                    .ok_or_else(|| format!("image-gc: keepDuration: invalid duration {text:?}"))?;
+            }
+            ("enabled" | "keepStorage" | "keepDuration", _) => return Err(wrong()),
+            _ => return Err(format!("image-gc: unknown key {key}")),
+        }
+    }
+    Ok(enabled.then_some(collection))
 }
 
 /// What the event of a reload tells.

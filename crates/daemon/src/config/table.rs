@@ -427,6 +427,8 @@ pub(super) static TABLE: &[Row] = &[
     // Ours: Docker has mirrors of Docker Hub alone.
     row("", "registries", Registries, Works, ""),
     row("", "builder", Object, Idle("building is not built yet"), ""),
+    // Ours: no key of dockerd's is about images without a name. Its words are those of a policy of `builder.gc`.
+    row("", "image-gc", Object, Works, ""),
 ];
 
 /// The row of a long flag.

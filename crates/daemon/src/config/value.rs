@@ -276,7 +276,7 @@ fn parse_bool(text: &str) -> Result<bool, String> {
 }
 
 /// Reads `64m`, `1.5GB`, `100`: units are powers of 1024.
-fn parse_bytes(text: &str) -> Result<u64, String> {
+pub(super) fn parse_bytes(text: &str) -> Result<u64, String> {
     let invalid = || format!("invalid size: '{text}'");
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let number: f64 = text[..digits].parse().map_err(|_| invalid())?;

@@ -85,6 +85,7 @@ impl Inner {
         let reference = familiar.unwrap_or_default();
         let attributes = [("comment", commit.comment), ("imageID", id.clone()), ("imageRef", reference)];
         self.container_event(&container, "commit", attributes);
+        self.images_changed.notify_one();
         Ok(id)
     }
 

@@ -345,7 +345,7 @@ pub(crate) fn parse_until(text: &str) -> Result<Time> {
 }
 
 /// A duration as Go writes them: `1h30m`, `1.5h`, `300ms`.
-fn parse_duration(text: &str) -> Option<Duration> {
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut seconds = 0.0;
     while !rest.is_empty() {

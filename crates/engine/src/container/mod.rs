@@ -35,6 +35,7 @@ mod update;
 
 pub(crate) use adapt::OWN_RUNTIMES;
 pub(crate) use create::create;
+pub use lifecycle::parse_duration;
 pub(crate) use lifecycle::parse_until;
 pub(crate) use log_config::DRIVERS as LOG_DRIVERS;
 pub(crate) use start::refused;

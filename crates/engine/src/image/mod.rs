@@ -1,5 +1,6 @@
 //! Images: the store's, with who uses them, and the events that tell of changes.
 
+pub(crate) mod collect;
 pub(crate) mod document;
 pub(crate) mod glob;
 mod ops;
@@ -14,6 +15,7 @@ use crate::error::Result;
 use crate::filters::Filters;
 use crate::time::Time;
 
+pub use collect::ImageCollection;
 pub(crate) use ops::{blocking, check_platform, error, graph_driver, name_of};
 
 /// Which images to list.

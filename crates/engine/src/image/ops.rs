@@ -252,7 +252,7 @@ impl Inner {
             .collect()
     }
 
-    fn tell_removed(&self, removed: Vec<Removed>) -> Vec<ImageDeleted> {
+    pub(super) fn tell_removed(&self, removed: Vec<Removed>) -> Vec<ImageDeleted> {
         let tell = |removed: Removed| match removed {
             Removed::Untagged(name, id) => {
                 self.image_event("untag", id.as_str(), &name);
@@ -293,6 +293,10 @@ impl Inner {
             attributes.insert("name".to_owned(), name.to_owned());
         }
         self.publish("image", action, id, attributes);
+        // Whatever gets a name may have taken it from another.
+        if !matches!(action, "delete" | "untag") {
+            self.images_changed.notify_one();
+        }
     }
 }
 
@@ -363,7 +367,7 @@ fn labels_of(listed: &Listed) -> BTreeMap<String, String> {
     listed.image.config.config.as_ref().and_then(|config| config.labels.clone()).unwrap_or_default()
 }
 
-fn created_at(image: &Stored) -> Time {
+pub(super) fn created_at(image: &Stored) -> Time {
     image.config.created.as_deref().and_then(Time::parse_rfc3339).unwrap_or_default()
 }
 

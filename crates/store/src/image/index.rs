@@ -230,6 +230,11 @@ impl Index {
         self.images.values().filter(|held| !held.record.removed)
     }
 
+    /// All images, removed ones too.
+    pub(crate) fn held_all(&self) -> impl Iterator<Item = &Held> {
+        self.images.values()
+    }
+
     /// Images that were removed and are only kept for their snapshots.
     pub(crate) fn removed(&self) -> Vec<Digest> {
         let removed = self.images.values().filter(|held| held.record.removed);

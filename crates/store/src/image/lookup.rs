@@ -1,6 +1,6 @@
 //! Looking images up: by name, digest, ID or prefix; lists, sizes and history.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use berth_oci::reference::is_identifier;
@@ -51,6 +51,23 @@ pub(super) fn key(name: &Reference) -> String {
         Some(digest) if name.tag().is_some() => name.with_digest(digest.clone()).to_string(),
         _ => name.clone().or_latest().to_string(),
     }
+}
+
+/// What images take on the disk, in bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DiskUsage {
+    /// Each image with all that it needs, and how much of that others need as well.
+    pub images: Vec<(Digest, u64, u64)>,
+    /// All together, what is shared counted once; also what only containers of removed images still need.
+    pub total: u64,
+}
+
+/// A layer or a blob.
+struct Part {
+    /// Known of a layer; that of a blob is asked of the disk.
+    size: Option<u64>,
+    /// How many images have it.
+    images: u64,
 }
 
 impl Index {
@@ -130,6 +147,38 @@ impl Images {
             shared.push((held.image.id.clone(), size));
         }
         (shared, layers.values().sum())
+    }
+
+    /// What images take on the disk: their layers, and their documents and compressed layers. Blocking.
+    pub fn disk_usage(&self) -> DiskUsage {
+        let index = self.shared.index();
+        let mut parts: HashMap<Digest, Part> = HashMap::new();
+        let mut images = Vec::new();
+        for held in index.held_all() {
+            let visible = u64::from(!held.record.removed);
+            let layers = held.image.config.rootfs.diff_ids.iter().zip(&held.image.layer_sizes);
+            let layers = layers.map(|(layer, size)| (layer, Some(*size)));
+            let mut own = HashSet::new();
+            for (digest, size) in layers.chain(held.blobs().map(|blob| (blob, None))) {
+                if own.insert(digest.clone()) {
+                    let part = parts.entry(digest.clone()).or_insert(Part { size, images: 0 });
+                    part.images += visible;
+                }
+            }
+            if visible > 0 {
+                images.push((held.image.id.clone(), own));
+            }
+        }
+        drop(index);
+        let size = |digest: &Digest, part: &Part| part.size.unwrap_or_else(|| self.shared.blob_size(digest));
+        let sizes: HashMap<&Digest, (u64, bool)> =
+            parts.iter().map(|(digest, part)| (digest, (size(digest, part), part.images > 1))).collect();
+        let of = |own: &HashSet<Digest>, shared: bool| {
+            let sizes = own.iter().filter_map(|digest| sizes.get(digest));
+            sizes.filter(|(_, is_shared)| *is_shared || !shared).map(|(size, _)| size).sum()
+        };
+        let images = images.into_iter().map(|(id, own)| (id, of(&own, false), of(&own, true)));
+        DiskUsage { images: images.collect(), total: sizes.values().map(|(size, _)| size).sum() }
     }
 
     /// The steps an image was made in, newest first.

@@ -22,6 +22,7 @@ use berth_oci::{Descriptor, Digest, ImageConfig, Platform, Reference};
 pub use commit::Child;
 pub use fetch::{Fetch, Fetched, Present};
 pub use instruction::apply_changes;
+pub use lookup::DiskUsage;
 pub use outgoing::Outgoing;
 
 use crate::store::Shared;

@@ -1,4 +1,4 @@
-//! Debian's cloud kernel: downloaded, unpacked, and the modules that a container engine needs picked out.
+//! Debian's cloud kernel: downloaded, unpacked, and the modules that are needed picked out.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -9,24 +9,6 @@ use crate::setup;
 
 /// The package that depends on the newest kernel.
 const PACKAGE: &str = "linux-image-cloud-amd64";
-
-/// A disk to be throttled, overlays, and what a bridged container needs.
-pub(crate) const MODULES: [&str; 14] = [
-    "null_blk",
-    "overlay",
-    "bridge",
-    "br_netfilter",
-    "veth",
-    "nf_tables",
-    "nft_chain_nat",
-    "nft_nat",
-    "nft_masq",
-    "nft_ct",
-    "nft_fib_inet",
-    "nft_fib_ipv4",
-    "nft_reject_inet",
-    "nft_redir",
-];
 
 /// A kernel and some of its modules.
 pub(crate) struct Kernel {
