@@ -9,6 +9,8 @@ use std::process::{Child, Command, Stdio};
 use berth_tests::{Client, Engine, Outcome, berth_bin};
 
 use crate::debian::Registry;
+use crate::lies::Image;
+use crate::server::{Server, answer};
 
 /// An engine, and the credential helper in a folder of its own.
 struct Place {
@@ -181,4 +183,38 @@ fn what_is_damaged_or_open_to_others_is_told_of() {
     let (found, text) = place.ask("store", &message("three", "3"));
     assert!(!found && text.contains("no file of credentials"), "{text}");
     assert_eq!(fs::read_to_string(&path).unwrap(), "{", "it is left for whoever mends it");
+}
+
+#[test]
+fn a_token_that_stands_for_the_password_is_kept_instead_of_it() {
+    let image = Image::new(1000);
+    let server = Server::start("127.0.0.1", move |request, stream| {
+        let host = request.headers["host"].clone();
+        let authorization = request.headers.get("authorization").map(String::as_str);
+        if let Some(query) = request.path.strip_prefix("/token?") {
+            assert!(query.contains("account=u") && query.contains("offline_token=true"), "{query}");
+            assert_eq!(authorization, Some("Basic dTpzZWNyZXQ="));
+            return answer(stream, "200 OK", &[], br#"{"token":"t0ken","refresh_token":"refre5h"}"#);
+        }
+        if request.path == "/token" {
+            assert_eq!(authorization, None, "the form says who asks");
+            return answer(stream, "200 OK", &[], br#"{"access_token":"t0ken"}"#);
+        }
+        if authorization != Some("Bearer t0ken") {
+            let challenge = format!("Bearer realm=\"http://{host}/token\",service=\"s\"");
+            return answer(stream, "401 Unauthorized", &[("WWW-Authenticate", &challenge)], b"{}");
+        }
+        image.serve(request, stream);
+    });
+    let place = Place::new(Engine::start());
+    let host = &server.host;
+    let said =
+        with_input(place.command(Client::Berth, &format!("login -u u --password-stdin {host}")), "secret");
+    assert!(said.ok().ends_with("Login Succeeded"), "{said:?}");
+    let kept: serde_json::Value = serde_json::from_str(&place.ask("get", host).1).unwrap();
+    assert_eq!((&kept["Username"], &kept["Secret"]), (&"<token>".into(), &"refre5h".into()));
+    for client in [Client::Berth, Client::Docker] {
+        berth_tests::run(&mut place.command(client, &format!("pull {host}/x:1"))).ok();
+    }
+    assert_eq!(server.seen().iter().filter(|request| request.path == "/token").count(), 2);
 }

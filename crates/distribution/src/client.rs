@@ -47,6 +47,8 @@ pub struct Resolved {
 pub struct Login {
     /// What Docker says.
     pub status: String,
+    /// What to keep instead of the password; empty if the registry gives nothing of the kind.
+    pub identity_token: String,
 }
 
 /// The media types of what can be pulled.
@@ -82,9 +84,13 @@ impl Client {
                 endpoint.clone(),
                 Vec::new(),
                 Some(credentials.clone()),
-            );
+            )
+            .offline();
             match session.send(&Ask::new(Method::GET, url)).await {
-                Ok(_) => return Ok(Login { status: "Login Succeeded".to_owned() }),
+                Ok(_) => {
+                    let identity_token = session.refresh_token();
+                    return Ok(Login { status: "Login Succeeded".to_owned(), identity_token });
+                }
                 Err(error) if endpoint.passes_on(&error) => last = last.or(Some(error)),
                 Err(error) => return Err(error),
             }

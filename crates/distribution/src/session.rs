@@ -85,6 +85,8 @@ pub(crate) struct Session {
     scopes: Vec<String>,
     credentials: Option<Credentials>,
     identity: Mutex<Identity>,
+    /// Whether a token service is asked for a refresh token, and the one that it gave.
+    offline: Option<Mutex<String>>,
 }
 
 impl Session {
@@ -100,7 +102,19 @@ impl Session {
             Some(token) if !token.is_empty() => bearer(token).map_or(Identity::Unasked, Identity::Header),
             _ => Identity::Unasked,
         };
-        Self { shared, endpoint, scopes, credentials, identity: Mutex::new(identity) }
+        Self { shared, endpoint, scopes, credentials, identity: Mutex::new(identity), offline: None }
+    }
+
+    /// The same, which asks for a token that can be kept instead of the password.
+    pub(crate) fn offline(self) -> Self {
+        Self { offline: Some(Mutex::default()), ..self }
+    }
+
+    /// The token to keep instead of the password, if the registry's token service gave one.
+    pub(crate) fn refresh_token(&self) -> String {
+        let kept =
+            self.offline.as_ref().map(|kept| kept.lock().unwrap_or_else(PoisonError::into_inner).clone());
+        kept.unwrap_or_default()
     }
 
     /// Sends a request and waits for the head of the answer. A challenge is answered once; redirects of reads are
@@ -262,6 +276,9 @@ impl Session {
                 let user = credentials.filter(|it| !it.username.is_empty());
                 if let Some(user) = user {
                     pairs.push(("account", &user.username));
+                    if self.offline.is_some() {
+                        pairs.extend([("client_id", "berth"), ("offline_token", "true")]);
+                    }
                 }
                 let mark = if realm.contains('?') { '&' } else { '?' };
                 let mut request = Ask::new(Method::GET, format!("{realm}{mark}{}", form(&pairs)));
@@ -283,16 +300,23 @@ impl Session {
             Ok(Err(error)) => return Err(request.failed(error)),
             Err(_) => return Err(request.failed("the answer does not end")),
         };
-        token_of(&body).map_err(|why| request.failed(why))
+        let (token, refresh) = token_of(&body).map_err(|why| request.failed(why))?;
+        if let (Some(kept), Some(refresh)) = (&self.offline, refresh) {
+            *kept.lock().unwrap_or_else(PoisonError::into_inner) = refresh;
+        }
+        Ok(token)
     }
 }
 
-/// The token in the answer of a token service, or what is wrong with it.
-pub(crate) fn token_of(body: &[u8]) -> Result<String, String> {
+/// The token in the answer of a token service, and one to ask for the next with; or what is wrong with it.
+pub(crate) fn token_of(body: &[u8]) -> Result<(String, Option<String>), String> {
     let token: Token =
         serde_json::from_slice(body).map_err(|error| format!("unable to decode token response: {error}"))?;
+    let refresh = token.refresh_token.filter(|token| !token.is_empty());
     let token = token.token.or(token.access_token).filter(|token| !token.is_empty());
-    token.ok_or_else(|| "authorization server did not include a token in the response".to_owned())
+    let token =
+        token.ok_or_else(|| "authorization server did not include a token in the response".to_owned())?;
+    Ok((token, refresh))
 }
 
 /// The answer of a token service.
@@ -300,6 +324,7 @@ pub(crate) fn token_of(body: &[u8]) -> Result<String, String> {
 struct Token {
     token: Option<String>,
     access_token: Option<String>,
+    refresh_token: Option<String>,
 }
 
 /// Turns an answer of 400 and more into an error.

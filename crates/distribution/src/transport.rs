@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use base64::Engine as _;
+use berth_tls::{Anyone, read_certificates, read_key, system_roots};
 use bytes::Bytes;
 use hickory_resolver::TokioResolver;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -22,10 +23,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use tokio_rustls::rustls::{self, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 
 use crate::Options;
 use crate::options::without_port;
@@ -205,11 +204,9 @@ fn tls_config(options: &Options, host: &str) -> Result<ClientConfig, String> {
         .map_err(|error| error.to_string())?;
     let own = OwnCertificates::read(options, host)?;
     let builder = if options.is_insecure(host) && own.authorities.is_empty() {
-        let verifier =
-            AnyCertificate { schemes: provider.signature_verification_algorithms.supported_schemes() };
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone(Arc::clone(&provider))))
     } else {
-        let mut roots = system_roots();
+        let mut roots = trusted();
         roots.add_parsable_certificates(own.authorities);
         builder.with_root_certificates(roots)
     };
@@ -222,24 +219,11 @@ fn tls_config(options: &Options, host: &str) -> Result<ClientConfig, String> {
 }
 
 /// The authorities of the system, or Mozilla's where the system has none.
-fn system_roots() -> RootCertStore {
-    const FILES: [&str; 4] = [
-        "/etc/ssl/certs/ca-certificates.crt",
-        "/etc/pki/tls/certs/ca-bundle.crt",
-        "/etc/ssl/ca-bundle.pem",
-        "/etc/ssl/cert.pem",
-    ];
-    let mut roots = RootCertStore::empty();
-    let stated = std::env::var("SSL_CERT_FILE").ok();
-    for file in stated.iter().map(String::as_str).chain(FILES) {
-        if let Ok(certificates) = CertificateDer::pem_file_iter(file) {
-            roots.add_parsable_certificates(certificates.flatten());
-            if !roots.is_empty() {
-                return roots;
-            }
-        }
+fn trusted() -> RootCertStore {
+    let mut roots = system_roots();
+    if roots.is_empty() {
+        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     }
-    roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     roots
 }
 
@@ -267,7 +251,7 @@ impl OwnCertificates {
                     Some("crt") => own.authorities.extend(certificates(&path)?),
                     Some("cert") => {
                         let key = path.with_extension("key");
-                        let parsed = PrivateKeyDer::from_pem_file(&key).map_err(|error| {
+                        let parsed = read_key(&key).map_err(|error| {
                             format!(
                                 "missing or unusable key {} for client certificate {}: {error}",
                                 key.display(),
@@ -285,49 +269,7 @@ impl OwnCertificates {
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    read.map_err(|error| format!("certificate {}: {error}", path.display()))
-}
-
-/// Takes the certificate of an insecure registry, whatever it is.
-#[derive(Debug)]
-struct AnyCertificate {
-    schemes: Vec<SignatureScheme>,
-}
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.schemes.clone()
-    }
+    read_certificates(path).map_err(|error| format!("certificate {}: {error}", path.display()))
 }
 
 /// What Go says about a failed handshake.

@@ -17,9 +17,9 @@ use crate::{
     DocumentRequest, Engine, EngineConfig, Error, EventStream, EventsRequest, Exec, ExecConfig, ExecStart,
     ExecStarted, Filters, HistoryItem, Image, ImageDeleted, ImageImport, ImageListOptions, ImagePull,
     ImagePush, ImageSummary, ListOptions, LiveConfig, LoadProgress, Logs, LogsOptions, PathStat, Produced,
-    Pruned, RegistryCredentials, RegistryDocument, RegistryFound, RemoveOptions, Result, StatsStream,
-    StopOptions, SystemInfo, Top, TransferProgress, UpdateContainer, WaitCondition, WaitResult, container,
-    image, restore,
+    Pruned, RegistryCredentials, RegistryDocument, RegistryFound, RegistryLogin, RemoveOptions, Result,
+    StatsStream, StopOptions, SystemInfo, Top, TransferProgress, UpdateContainer, WaitCondition, WaitResult,
+    container, image, restore,
 };
 
 /// The engine itself.
@@ -342,10 +342,10 @@ impl Engine {
         self.inner.store_check(repair)
     }
 
-    /// Asks a registry whether it takes these credentials; what to tell the user.
+    /// Asks a registry whether it takes these credentials; what to tell the user, and what to keep.
     ///
     /// Errors: [`Error::Unauthorized`]; the registry cannot be asked.
-    pub async fn registry_login(&self, server: &str, who: &RegistryCredentials) -> Result<String> {
+    pub async fn registry_login(&self, server: &str, who: &RegistryCredentials) -> Result<RegistryLogin> {
         self.inner.registry_login(server, who).await
     }
 

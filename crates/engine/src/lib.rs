@@ -72,8 +72,8 @@ pub use exec::{Exec, ExecConfig, ExecStart, ExecStarted};
 pub use filters::Filters;
 pub use image::document::{DocumentPut, DocumentRequest, RegistryDocument};
 pub use image::registry::{
-    DistributionInspect, ImagePull, ImagePush, RegistryCredentials, RegistryFound, RegistryOptions,
-    RegistryProxies, RegistrySettings, TransferProgress,
+    DistributionInspect, ImagePull, ImagePush, RegistryCredentials, RegistryFound, RegistryLogin,
+    RegistryOptions, RegistryProxies, RegistrySettings, TransferProgress,
 };
 pub use image::{
     Archive, HistoryItem, Image, ImageCollection, ImageDeleted, ImageImport, ImageListOptions, ImageSummary,

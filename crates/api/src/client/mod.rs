@@ -46,7 +46,7 @@ pub use images::ImportOptions;
 pub use query::Query;
 pub use stdcopy::{Demultiplexer, FrameError, Output};
 pub use stream::{Body, Hijacked, HijackedReader, HijackedWriter, JsonStream};
-pub use tls::{Tls, TlsError, TlsOptions, read_certificates, read_key};
+pub use tls::{FileError, Tls, TlsError, TlsOptions, read_certificates, read_key};
 
 use crate::ErrorResponse;
 use crate::version::Version;

@@ -1,16 +1,16 @@
 //! TLS to an engine: who it must be, and who we are.
 
 use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use berth_tls::{Anyone, system_roots};
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use tokio_rustls::rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use tokio_rustls::rustls::{self, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
+
+pub use berth_tls::{FileError, read_certificates, read_key};
 
 /// Where the certificates of a client are, and what is asked of the engine's. Empty paths are not used.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,22 +30,9 @@ pub struct TlsOptions {
 /// Certificates that cannot be used; the text names the file.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file cannot be read.
-    #[error("open {}: {}", path.display(), reason(source))]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A file has none of what it should have.
-    #[error("{}: no {what} in PEM form is in it", path.display())]
-    Empty {
-        /// The file.
-        path: PathBuf,
-        /// A certificate, or a private key.
-        what: &'static str,
-    },
+    /// A file cannot be read, or has none of what it should have.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// One of certificate and key is missing.
     #[error("a client certificate and its key are needed together: {0} is missing")]
     Half(&'static str),
@@ -55,15 +42,6 @@ pub enum TlsError {
     /// The name of the host cannot stand in a certificate.
     #[error("{0:?} is no name that a certificate can have")]
     Name(String),
-}
-
-/// A system error as Docker's tools tell it.
-fn reason(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::NotFound => "no such file or directory".to_owned(),
-        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
-        _ => error.to_string(),
-    }
 }
 
 /// What is needed to speak TLS to engines; made once from files.
@@ -116,92 +94,13 @@ impl Tls {
     }
 }
 
-/// Where the system's bundle of trusted certificates is: Debian, Fedora, SUSE, Alpine.
-const SYSTEM_ROOTS: [&str; 4] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
-
 fn roots(ca: Option<&Path>) -> Result<RootCertStore, TlsError> {
+    // A system without any trusts nobody.
+    let Some(path) = ca else { return Ok(system_roots()) };
     let mut roots = RootCertStore::empty();
-    let certificates = match ca {
-        Some(path) => read_certificates(path)?,
-        // A system without any trusts nobody.
-        None => {
-            SYSTEM_ROOTS.iter().find_map(|path| read_certificates(Path::new(path)).ok()).unwrap_or_default()
-        }
-    };
-    let (added, _) = roots.add_parsable_certificates(certificates);
-    match ca {
-        Some(path) if added == 0 => Err(TlsError::Empty { path: path.to_owned(), what: "certificate" }),
-        _ => Ok(roots),
+    let (added, _) = roots.add_parsable_certificates(read_certificates(path)?);
+    if added == 0 {
+        return Err(FileError::Empty { path: path.to_owned(), what: "certificate" }.into());
     }
-}
-
-/// All certificates of a PEM file.
-///
-/// # Errors
-/// [`TlsError::Read`] and [`TlsError::Empty`].
-pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let text = read(path)?;
-    let certificates: Vec<_> = CertificateDer::pem_slice_iter(&text).flatten().collect();
-    if certificates.is_empty() {
-        return Err(TlsError::Empty { path: path.to_owned(), what: "certificate" });
-    }
-    Ok(certificates)
-}
-
-/// The first private key of a PEM file.
-///
-/// # Errors
-/// [`TlsError::Read`] and [`TlsError::Empty`].
-pub fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    let text = read(path)?;
-    PrivateKeyDer::from_pem_slice(&text)
-        .map_err(|_| TlsError::Empty { path: path.to_owned(), what: "private key" })
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    std::fs::read(path).map_err(|source| TlsError::Read { path: path.to_owned(), source })
-}
-
-/// Accepts every certificate, as the user asked for; the connection is still encrypted.
-#[derive(Debug)]
-struct Anyone(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anyone {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
+    Ok(roots)
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use berth_api::client::{TlsError, read_certificates, read_key};
+use berth_api::client::{FileError, read_certificates, read_key};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
@@ -73,8 +73,8 @@ fn acceptor(ca: Option<PathBuf>, certificate: &Path, key: &Path) -> Result<TlsAc
     let builder = match ca {
         None => builder.with_no_client_auth(),
         Some(path) => {
-            let unread = |error: TlsError| match error {
-                error @ TlsError::Read { .. } => format!("could not read CA certificate {path:?}: {error}"),
+            let unread = |error: FileError| match error {
+                error @ FileError::Read { .. } => format!("could not read CA certificate {path:?}: {error}"),
                 _ => format!("failed to append certificates from PEM file: {path:?}"),
             };
             let mut roots = RootCertStore::empty();

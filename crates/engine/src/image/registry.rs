@@ -12,8 +12,8 @@ use crate::Inner;
 use crate::error::{Error, Result, chain};
 
 pub use berth_distribution::{
-    Credentials as RegistryCredentials, Found as RegistryFound, Options as RegistryOptions,
-    Proxies as RegistryProxies, Registry as RegistrySettings,
+    Credentials as RegistryCredentials, Found as RegistryFound, Login as RegistryLogin,
+    Options as RegistryOptions, Proxies as RegistryProxies, Registry as RegistrySettings,
 };
 
 /// Messages between the registry client and whoever reads them. Mere counting is left out when they pile up.
@@ -193,8 +193,12 @@ impl Inner {
         Produced { receiver }
     }
 
-    pub(crate) async fn registry_login(&self, server: &str, who: &RegistryCredentials) -> Result<String> {
-        self.registry_client().login(server, who).await.map(|login| login.status).map_err(error)
+    pub(crate) async fn registry_login(
+        &self,
+        server: &str,
+        who: &RegistryCredentials,
+    ) -> Result<RegistryLogin> {
+        self.registry_client().login(server, who).await.map_err(error)
     }
 
     pub(crate) async fn image_search(

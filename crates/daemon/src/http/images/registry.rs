@@ -106,8 +106,8 @@ fn message(word: TransferProgress) -> Message {
 pub(crate) async fn auth(server: Arc<Server>, mut call: Call) -> Result<Answer, Error> {
     let auth: AuthConfig = call.json().await?;
     let address = auth.server_address.clone();
-    let status = server.engine.registry_login(&address, &known(auth)).await?;
-    Answer::json(&AuthResponse { status, identity_token: String::new() })
+    let login = server.engine.registry_login(&address, &known(auth)).await?;
+    Answer::json(&AuthResponse { status: login.status, identity_token: login.identity_token })
 }
 
 /// `GET /images/search`
