@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::sync::Arc;
 
+use berth_distribution::{OnUpdate, Pull};
 use berth_oci::image::Document;
 use berth_oci::{Descriptor, Digest, Manifest, Reference};
 use berth_store::check::Finding;
@@ -80,13 +81,67 @@ impl Inner {
             }
             Finding::Blob { digest, images, .. } => self.mend_blob(digest, images),
             Finding::Layer { diff_id, images, .. } => self.mend_layer(diff_id, images),
+            Finding::Image { names, .. } => self.pull_anew(names),
+            Finding::Database { .. } => Err(Error::Conflict(
+                "it cannot be had from elsewhere: save the images and copy the volumes that are needed, stop the \
+                 engine, and start it with a new data root"
+                    .to_owned(),
+            )),
             Finding::Fixup { image, .. } => {
                 Err(Error::Conflict(format!("remove image {image} and load or pull it again")))
             }
         }
     }
 
+    /// Pulls an image that cannot be read, by the first of its digests that a registry has.
+    fn pull_anew(&self, names: &[String]) -> Result<String> {
+        let mut last = None;
+        for name in names.iter().filter(|name| name.contains('@')) {
+            let Ok(reference) = Reference::parse(name) else { continue };
+            let pull = Pull { reference, all_tags: false, platform: None, credentials: None };
+            let quiet: OnUpdate = Arc::new(|_| {});
+            let client = self.registry_client();
+            let pulled = client.pull(self.store.images(), &pull, &quiet);
+            match tokio::runtime::Handle::current().block_on(pulled) {
+                Ok(_) => return Ok(format!("pulled anew as {name}")),
+                Err(error) => last = Some(Error::Internal(chain(&error))),
+            }
+        }
+        Err(last.unwrap_or_else(|| {
+            let name = names.first().map_or("the image", String::as_str);
+            Error::NotFound(format!("it is known from no registry: load or pull {name} again"))
+        }))
+    }
+
+    /// Fetches a manifest by its digest.
+    fn fetch_manifest(&self, digest: &Digest, images: &[Digest]) -> Result<String> {
+        let mut last = None;
+        for name in
+            images.iter().filter_map(|image| self.store.images().listed(image)).flat_map(|it| it.digests)
+        {
+            let Ok(reference) = Reference::parse(&name) else { continue };
+            let reference = reference.with_digest(digest.clone());
+            let client = self.registry_client();
+            let resolved = client.resolve(&reference, None);
+            match tokio::runtime::Handle::current().block_on(resolved) {
+                Ok(resolved) => {
+                    let written = self.store.mend_blob(digest, &mut &resolved.document[..]);
+                    return written
+                        .map(|()| format!("fetched anew from {name}"))
+                        .map_err(crate::image::error);
+                }
+                Err(error) => last = Some(Error::Internal(chain(&error))),
+            }
+        }
+        Err(last.unwrap_or_else(unknown_elsewhere))
+    }
+
     fn mend_blob(&self, digest: &Digest, images: &[Digest]) -> Result<String> {
+        let by_id = |image: &Digest| self.store.images().by_id(image);
+        let manifests = images.iter().filter_map(by_id).filter_map(|image| image.manifest.clone());
+        if manifests.map(|manifest| manifest.digest).any(|manifest| manifest == *digest) {
+            return self.fetch_manifest(digest, images);
+        }
         self.ask_registries(images, |engine, name, manifest| {
             let wanted = manifest.layers.iter().chain([&manifest.config]).find(|it| it.digest == *digest)?;
             Some(engine.fetched(name, wanted).and_then(|mut stream| {
@@ -142,9 +197,7 @@ impl Inner {
                 }
             }
         }
-        Err(last.unwrap_or_else(|| {
-            Error::NotFound("it is known from nowhere else: load or pull the image again".to_owned())
-        }))
+        Err(last.unwrap_or_else(unknown_elsewhere))
     }
 
     fn manifest_of(&self, image: &Digest) -> Option<Manifest> {
@@ -167,8 +220,17 @@ impl Inner {
     }
 }
 
+fn unknown_elsewhere() -> Error {
+    Error::NotFound("it is known from nowhere else: load or pull the image again".to_owned())
+}
+
 fn words(finding: &Finding) -> String {
     match finding {
+        Finding::Image { image, names, why } => match names.as_slice() {
+            [] => format!("image {image} cannot be read: {why}"),
+            names => format!("image {image} ({}) cannot be read: {why}", names.join(", ")),
+        },
+        Finding::Database { why } => why.clone(),
         Finding::Blob { digest, why, .. } => format!("blob {digest}: {why}"),
         Finding::Layer { diff_id, why, .. } => format!("layer {diff_id}: {why}"),
         Finding::Fixup { image, why } => format!("what the layers of image {image} need is missing: {why}"),

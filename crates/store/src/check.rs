@@ -9,6 +9,7 @@ use berth_oci::Digest;
 use rustix::fs::RenameFlags;
 
 use crate::image::Users;
+use crate::image::index::familiar;
 use crate::ingest::Ingest;
 use crate::layer::{self, Hashed};
 use crate::store::Shared;
@@ -32,6 +33,20 @@ pub enum Finding {
         diff_id: Digest,
         /// The images that need it.
         images: Vec<Digest>,
+        /// What is wrong.
+        why: String,
+    },
+    /// An image has a record but cannot be read, and is not shown.
+    Image {
+        /// Its ID, as its record has it.
+        image: String,
+        /// Its names, in familiar form.
+        names: Vec<String>,
+        /// What is wrong.
+        why: String,
+    },
+    /// The database file is damaged.
+    Database {
         /// What is wrong.
         why: String,
     },
@@ -75,11 +90,19 @@ impl Store {
         let shared = self.shared();
         let pins = Ingest::begin(shared)?;
         let mut checked = Checked::default();
+        if let Err(error) = shared.database.verify() {
+            checked.findings.push(Finding::Database { why: words(&error) });
+        }
         let mut layers = BTreeSet::new();
         let mut blobs = BTreeSet::new();
         let mut fixups = Vec::new();
         {
             let index = shared.index();
+            checked.findings.extend(index.unreadable().iter().map(|it| Finding::Image {
+                image: it.id.clone(),
+                names: it.names.iter().map(|name| familiar(name)).collect(),
+                why: it.why.clone(),
+            }));
             for held in index.all() {
                 checked.images += 1;
                 layers.extend(held.image.config.rootfs.diff_ids.iter().map(text));
@@ -202,6 +225,14 @@ impl Store {
     }
 }
 
+/// An error with its cause.
+fn words(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
+
 fn text(digest: &Digest) -> String {
     digest.to_string()
 }
@@ -214,10 +245,6 @@ impl Shared {
 
     /// Reads an unpacked layer as the tar it came as.
     fn verify_layer(&self, diff_id: &Digest) -> Result<u64, String> {
-        let words = |error: &dyn std::error::Error| match error.source() {
-            Some(source) => format!("{error}: {source}"),
-            None => error.to_string(),
-        };
         let opened = self.open_layer(diff_id).map_err(|error| words(&error))?;
         let tar = layer::open_tar(opened.as_fd()).map_err(|error| words(&error))?;
         let mut hashed = Hashed::new(io::BufReader::with_capacity(layer::CHUNK, tar));

@@ -125,6 +125,20 @@ impl Ingest {
         Ok((fd.into(), name))
     }
 
+    /// Copies a stream into a file of this ingest; which of the two failed is told.
+    fn copy(&self, from: &mut impl Read, to: &mut std::fs::File, name: &str) -> Result<(), Error> {
+        let mut piece = vec![0; layer::CHUNK];
+        loop {
+            let read = match from.read(&mut piece) {
+                Ok(0) => return Ok(()),
+                Ok(read) => read,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(layer::reading(error).into()),
+            };
+            to.write_all(&piece[..read]).map_err(self.unwritten(name))?;
+        }
+    }
+
     /// Adds a blob from memory.
     pub(crate) fn blob(&self, bytes: &[u8]) -> Result<Digest, Error> {
         let digest = digest_of(bytes);
@@ -143,10 +157,9 @@ impl Ingest {
     pub(crate) fn blob_from(&self, stream: &mut dyn Read) -> Result<Digest, Error> {
         let (mut file, name) = self.create()?;
         let mut hashed = Hashed::new(stream);
-        let copied = std::io::copy(&mut hashed, &mut file);
-        if let Err(error) = copied {
+        if let Err(error) = self.copy(&mut hashed, &mut file, &name) {
             self.discard(&name);
-            return Err(self.unwritten(&name)(error));
+            return Err(error);
         }
         let (digest, _) = hashed.finish();
         if self.has_blob(&digest) {
@@ -247,7 +260,7 @@ impl Ingest {
     ) -> Result<(OwnedFd, String), Error> {
         let (mut file, name) = self.create()?;
         let mut hashed = Hashed::new(stream);
-        std::io::copy(&mut hashed, &mut file).map_err(self.unwritten(&name))?;
+        self.copy(&mut hashed, &mut file, &name)?;
         if hashed.finish().0 != *digest {
             return Err(Error::Invalid(format!("what came is not blob {digest}")));
         }

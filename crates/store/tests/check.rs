@@ -104,3 +104,34 @@ fn what_nothing_needs_is_named_and_discarded() {
     assert_eq!(fixture.store.discard_orphans().unwrap(), 2);
     assert_eq!(findings(&fixture.store), []);
 }
+
+#[test]
+fn a_damaged_database_and_an_unreadable_image_are_found() {
+    let (Fixture { store, dir }, id, _) = loaded();
+    drop(store);
+    let root = dir.path().join("data");
+    let database = root.join("database.redb");
+    let bytes = std::fs::read(&database).unwrap();
+    let key = b"\"layer_sizes\":[";
+    let mut damaged = bytes.clone();
+    for at in (0..bytes.len() - key.len()).filter(|at| bytes[*at..].starts_with(key)) {
+        damaged[at + key.len()] ^= 1;
+    }
+    assert_ne!(damaged, bytes);
+    std::fs::write(&database, damaged).unwrap();
+    let store = Store::open(&berth_store::Options::new(&root)).unwrap();
+    let found = findings(&store);
+    assert!(matches!(&found[..], [Finding::Database { .. }]), "{found:?}");
+    drop(store);
+
+    std::fs::write(&database, bytes).unwrap();
+    let config = root.join("blobs/sha256").join(id.hex());
+    std::fs::write(&config, b"{}").unwrap();
+    let store = Store::open(&berth_store::Options::new(&root)).unwrap();
+    let found = findings(&store);
+    assert!(
+        matches!(&found[..], [Finding::Image { image, names, .. }] if *image == id.as_str() && names[..] == ["first:1"]),
+        "{found:?}"
+    );
+    assert!(store.images().get("first:1").is_err());
+}

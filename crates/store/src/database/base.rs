@@ -119,6 +119,31 @@ impl Base {
         }
     }
 
+    /// Checks every page of the file against its checksum, on a copy in memory: the check itself mends what it can by
+    /// going back to an older state.
+    ///
+    /// Errors: [`DatabaseError::Damaged`]; the system refused.
+    pub(super) fn verify(&self) -> Result<(), DatabaseError> {
+        let copy = redb::backends::InMemoryBackend::new();
+        {
+            // Nothing is written to the file meanwhile.
+            let _exclusive = self.database.write().unwrap_or_else(PoisonError::into_inner);
+            guarded(&self.path, || {
+                let bytes = std::fs::read(&self.path)?;
+                redb::StorageBackend::set_len(&copy, bytes.len() as u64)?;
+                redb::StorageBackend::write(&copy, 0, &bytes)?;
+                Ok(())
+            })?;
+        }
+        let intact = guarded(&self.path, || {
+            let mut copy = redb::Builder::new().create_with_backend(copy)?;
+            Ok(copy.check_integrity()?)
+        })?;
+        let why = || "a page does not have its checksum".to_owned();
+        let damaged = || DatabaseError::Damaged { path: self.path.display().to_string(), why: why() };
+        if intact { Ok(()) } else { Err(damaged()) }
+    }
+
     /// Runs `action` on the open database, with its generation. Where another thread's write has just failed and left the database
     /// refusing everything, it is opened anew first.
     fn with<T>(

@@ -252,6 +252,13 @@ impl Database {
         self.shared().sync(target)
     }
 
+    /// Checks the database file. Blocking: reads all of it.
+    ///
+    /// Errors: [`DatabaseError::Damaged`]; the system refused.
+    pub fn verify(&self) -> Result<(), DatabaseError> {
+        self.shared().base.verify()
+    }
+
     fn shared(&self) -> &Arc<Shared> {
         &self.inner.shared
     }

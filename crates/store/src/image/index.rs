@@ -79,8 +79,19 @@ pub(crate) struct Index {
     blobs: HashMap<Digest, u64>,
     /// How many images were made from an image.
     children: HashMap<Digest, u64>,
-    /// An image could not be read, so nobody knows what it needs.
-    is_incomplete: bool,
+    /// Images that could not be read, so nobody knows what they need.
+    unreadable: Vec<Unreadable>,
+}
+
+/// An image that has a record but cannot be read.
+#[derive(Clone, Debug)]
+pub(crate) struct Unreadable {
+    /// Its ID, as its record has it.
+    pub(crate) id: String,
+    /// Its names: whole references.
+    pub(crate) names: Vec<String>,
+    /// Why it cannot be read.
+    pub(crate) why: String,
 }
 
 impl Index {
@@ -99,8 +110,8 @@ impl Index {
             match held {
                 Ok((id, config, record)) => index.insert(&id, config, record),
                 Err(error) => {
-                    index.is_incomplete = true;
                     tracing::error!(image = id, %error, "image cannot be read and is not shown");
+                    index.unreadable.push(Unreadable { id, names: Vec::new(), why: error.to_string() });
                 }
             }
         }
@@ -110,6 +121,11 @@ impl Index {
                     index.name(&name, &record.image);
                 }
                 Ok(record) => {
+                    let of_it = |it: &&mut Unreadable| it.id == record.image.as_str();
+                    if let Some(unreadable) = index.unreadable.iter_mut().find(of_it) {
+                        unreadable.names.push(name);
+                        continue;
+                    }
                     tracing::error!(name, image = %record.image, "name of an image that is not there");
                 }
                 Err(error) => tracing::error!(name, %error, "name of an image cannot be read"),
@@ -150,6 +166,14 @@ impl Index {
             config,
         });
         self.images.insert(id.as_str().into(), Held { image, record, chains, names });
+        // It came again: what it was called, and nobody else is called since, it is called again.
+        if let Some(place) = self.unreadable.iter().position(|it| it.id == id.as_str()) {
+            for name in self.unreadable.swap_remove(place).names {
+                if !self.names.contains_key(&name) {
+                    self.name(&name, id);
+                }
+            }
+        }
     }
 
     /// Takes an image out, with its names.
@@ -248,7 +272,12 @@ impl Index {
 
     /// Whether there is an image whose needs are not known.
     pub(crate) fn is_incomplete(&self) -> bool {
-        self.is_incomplete
+        !self.unreadable.is_empty()
+    }
+
+    /// Images that have a record but cannot be read.
+    pub(crate) fn unreadable(&self) -> &[Unreadable] {
+        &self.unreadable
     }
 
     /// How many images have this chain of layers.
