@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod autostart;
+mod configured;
 mod helpful;
 mod inside;
 mod limits;

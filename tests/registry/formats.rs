@@ -196,3 +196,22 @@ fn podman_and_skopeo_read_what_was_pushed() {
     let pushed = other.docker(&format!("push {elsewhere}"));
     assert!(pushed.ok().contains(&digest), "{pushed:?}, not {digest}");
 }
+
+#[test]
+fn a_push_for_a_platform_sends_no_other() {
+    let registry = Registry::open();
+    let engine = Engine::with_images(&["busybox"]);
+    let name = format!("{}/b:1", registry.host);
+    engine.docker(&format!("tag busybox {name}")).ok();
+    let (own, other) = if cfg!(target_arch = "aarch64") { ("arm64", "amd64") } else { ("amd64", "arm64") };
+    for client in CLIENTS {
+        let refused = engine.run(client, &["push", "--platform", &format!("linux/{other}"), &name]);
+        let expect =
+            format!("does not match the specified platform: wanted linux/{other}, actual: linux/{own}");
+        assert!(refused.fails(1).contains(&expect), "{refused:?}");
+        assert_eq!(engine.run(client, &["pull", &name]).code, 1, "nothing was sent");
+    }
+    for client in CLIENTS {
+        engine.run(client, &["push", "--platform", &format!("linux/{own}"), &name]).ok();
+    }
+}

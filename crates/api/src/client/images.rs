@@ -90,7 +90,8 @@ impl Client {
         Ok(JsonStream::new(self.stream_with(Method::POST, "/images/create", &query, None, &headers).await?))
     }
 
-    /// Sends an image to its registry, as who `auth` says; without a tag, all tags. The answer is the progress.
+    /// Sends an image to its registry, as who `auth` says; without a tag, all tags; with a platform (as JSON), only if
+    /// the image is for that. The answer is the progress.
     ///
     /// # Errors
     /// As [`Client::stream`].
@@ -98,9 +99,10 @@ impl Client {
         &self,
         repository: &str,
         tag: &str,
+        platform: &str,
         auth: Option<&AuthConfig>,
     ) -> Result<JsonStream<Message>, Error> {
-        let query = Query::new().with_text("tag", tag);
+        let query = Query::new().with_text("platform", platform).with_text("tag", tag);
         // As Docker's client: the header is there, though nothing is in it.
         let nobody = AuthConfig::default();
         let headers = auth_header(auth.or(Some(&nobody)))?;

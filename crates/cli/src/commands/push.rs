@@ -39,6 +39,7 @@ fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
     if options.all_tags && !named.is_name_only() {
         return Err(Failure::new("tag can't be used with --all-tags/-a"));
     }
+    let platform = reference::platform(&options.platform)?;
     let is_default = named.is_name_only() && !options.all_tags;
     let named = if options.all_tags { named } else { named.or_latest() };
     if is_default && !options.quiet {
@@ -48,7 +49,7 @@ fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
         let client = context.client().await?;
         let auth = credentials::get(&context.config_path(), named.domain())?;
         let tag = named.tag().unwrap_or_default();
-        let progress = client.image_push(&named.familiar_repository(), tag, auth.as_ref()).await?;
+        let progress = client.image_push(&named.familiar_repository(), tag, &platform, auth.as_ref()).await?;
         pull::show(context, progress, if options.quiet { pull::To::Nobody } else { pull::To::Stdout })
             .await?;
         if options.quiet {

@@ -39,6 +39,8 @@ pub struct ImagePush {
     pub image: String,
     /// A tag; empty: all tags.
     pub tag: String,
+    /// The platform that the image must be for; empty: any.
+    pub platform: String,
     /// Who asks.
     pub credentials: Option<RegistryCredentials>,
 }
@@ -143,6 +145,13 @@ impl Inner {
 
     pub(crate) fn image_push(self: &Arc<Self>, push: ImagePush) -> Result<Produced<TransferProgress>> {
         let (reference, is_bare) = name_of(&push.image, &push.tag)?;
+        if !push.platform.is_empty() {
+            // An image here is for one platform: that one is pushed, or none.
+            let name = reference.clone().or_latest();
+            let found = self.store.images().get(&name.to_string());
+            let image = found.map_err(|error| Error::NotFound(error.to_string()))?;
+            super::check_platform(&name.familiar(), &image, &push.platform)?;
+        }
         let push = Push { reference, all_tags: is_bare, credentials: push.credentials };
         Ok(self.transfer(async move |engine: Arc<Inner>, updates: OnUpdate| {
             let images = engine.store.images();

@@ -61,8 +61,15 @@ async fn embedded(server: &Server, image: &str, tag: &str) -> Result<Option<Answ
 
 /// `POST /images/{name}/push`
 pub(crate) async fn push(server: Arc<Server>, call: Call) -> Result<Answer, Error> {
+    let platform = match call.query.text("platform") {
+        "" => String::new(),
+        json => serde_json::from_str::<berth_oci::Platform>(json)
+            .map_err(|error| Error::invalid(format!("failed to parse platform: {error}")))?
+            .to_string(),
+    };
     let push = ImagePush {
         image: call.name.clone(),
+        platform,
         tag: call.query.text("tag").to_owned(),
         credentials: credentials(&call.headers)?,
     };
