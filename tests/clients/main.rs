@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod bollard;
 mod compose;
 mod docker_py;
 mod load;

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: every test there is, with what they need.
 
-use crate::{Outcome, cgroup2, clients, dist, power, setup};
+use crate::{Outcome, cgroup2, clients, conformance, dist, power, setup};
 
 /// Installs, builds and runs; with `--cgroup2` only the tests of cgroup v2 in a virtual machine.
 pub(crate) fn run(words: &[&str]) -> Outcome {
@@ -30,6 +30,10 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
     tests.env("BERTH_BIN", binary).env("BERTH_IMAGES", images).env("BERTH_DOCKER", docker);
     tests.env("BERTH_CLIENTS", clients).env("BERTH_PACKAGES", packages);
     setup::call(tests.current_dir(setup::root()))?;
+    if filters.is_empty() {
+        // What the real Docker answered to the corpus, without it.
+        conformance::run(&["--recorded"])?;
+    }
     // What the host does not have: the guest runs the programs that are built here.
     if filters.is_empty() && cfg!(target_arch = "x86_64") { cgroup2::run() } else { Ok(()) }
 }

@@ -40,6 +40,14 @@ pub fn create(
     for mount in host.mounts.iter_mut().flatten() {
         mount_before(mount, version)?;
     }
+    if version.is_before(44)
+        && let Some(endpoints) = &request.networking_config.endpoints_config
+        && endpoints.len() > 1
+    {
+        let names: Vec<&str> = endpoints.keys().map(String::as_str).collect();
+        let names = names.join(", ");
+        return Err(format!("Container cannot be created with multiple network endpoints: {names}"));
+    }
     hardware_address(request, version, mac)
 }
 
@@ -144,6 +152,14 @@ mod tests {
         assert_eq!(oldest.host_config.annotations, None);
         assert_eq!(oldest.config.healthcheck.as_ref().unwrap().start_interval, 0);
         assert!(!bind(&oldest).non_recursive && bind(&oldest).read_only_non_recursive);
+    }
+
+    #[test]
+    fn one_network_was_all_that_a_container_could_be_created_with() {
+        let text = r#"{"NetworkingConfig":{"EndpointsConfig":{"bridge":{},"host":{}}}}"#;
+        let refused = create(&mut request(text), Version::new(43), None).unwrap_err();
+        assert_eq!(refused, "Container cannot be created with multiple network endpoints: bridge, host");
+        assert!(create(&mut request(text), Version::new(44), None).is_ok());
     }
 
     #[test]

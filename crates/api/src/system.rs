@@ -204,7 +204,10 @@ pub struct Info {
 pub const INFO_CHANGES: &[Change] = &[
     Change { before: 50, apply: info_before_1_50 },
     Change { before: 49, apply: info_before_1_49 },
+    Change { before: 46, apply: info_before_1_46 },
     Change { before: 44, apply: info_before_1_44 },
+    Change { before: 42, apply: info_before_1_42 },
+    Change { before: 25, apply: info_before_1_25 },
 ];
 
 /// Bridged packets and the firewall.
@@ -226,6 +229,29 @@ fn info_before_1_49(info: &mut Node) {
         registries.insert_first("AllowNondistributableArtifactsCIDRs", Node::Null);
     }
     info.remove("FirewallBackend");
+}
+
+/// Whether TCP's memory in the kernel is limited: it never is.
+fn info_before_1_46(info: &mut Node) {
+    info.insert_before("CpuCfsPeriod", "KernelMemoryTCP", Node::Bool(false));
+}
+
+/// Whether the kernel's memory is limited: it never is.
+fn info_before_1_42(info: &mut Node) {
+    info.insert_before("KernelMemoryTCP", "KernelMemory", Node::Bool(false));
+}
+
+/// Security options by their names only, and what ran containers before there were runtimes.
+fn info_before_1_25(info: &mut Node) {
+    if let Some(Node::Array(options)) = info.get_mut("SecurityOptions") {
+        for option in options {
+            if let Node::String(text) = option {
+                let name = text.split(',').find_map(|pair| pair.strip_prefix("name="));
+                *option = Node::string(name.unwrap_or(text.as_str()));
+            }
+        }
+    }
+    info.set("ExecutionDriver", Node::string("<not supported>"));
 }
 
 /// No features of runtimes.

@@ -138,6 +138,7 @@ fn the_daemon_on_the_wire() {
     wrong_requests_have_dockers_texts(&daemon);
     what_is_absent_says_so(&daemon);
     connections_are_kept_and_pipelined(&daemon);
+    what_is_not_http_is_refused_in_gos_words(&daemon);
     bodies_are_read_in_one_way_only(&daemon);
     requests_that_become_streams_are_recognised_however_they_arrive(&daemon);
     streams_end_with_their_clients(&daemon);
@@ -246,6 +247,32 @@ fn connections_are_kept_and_pipelined(daemon: &Daemon) {
 }
 
 /// Lesson of CVE-2024-41110 and its kin: what is judged and what is done must be read from the same bytes.
+/// What the real Docker answered to the same bytes, but for the date.
+fn what_is_not_http_is_refused_in_gos_words(daemon: &Daemon) {
+    let refused = |request: &str, status: &str| {
+        let text = "Content-Type: text/plain; charset=utf-8\r\nConnection: close";
+        assert_eq!(daemon.raw(request), format!("HTTP/1.1 {status}\r\n{text}\r\n\r\n{status}"), "{request}");
+    };
+    refused("garbage\r\n\r\n", "400 Bad Request");
+    refused("GET /_ping HTTP/1.1\r\nHost: d\r\nbad header\r\n\r\n", "400 Bad Request");
+    refused("GET /_ping HTTP/1.1\r\nHost: d\r\nContent-Length: x\r\n\r\n", "400 Bad Request");
+    refused("GE(T /_ping HTTP/1.1\r\nHost: d\r\n\r\n", "400 Bad Request");
+    let begins = |request: &str, expect: &str| {
+        let answer = daemon.raw(request);
+        assert!(answer.starts_with(expect), "{request}: {answer}");
+        answer
+    };
+    begins("GET /_ping HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "HTTP/1.1 400 Bad Request\r\n");
+    begins("GET /_ping HTTP/1.1\r\nHost: d\r\nExpect: foo\r\n\r\n", "HTTP/1.1 417 Expectation Failed\r\n");
+    let end = "HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n";
+    let answer = begins(&format!("OPTIONS * {end}"), "HTTP/1.1 200 OK\r\n");
+    assert!(header(&answer, "content-length") == Some("0") && header(&answer, "api-version").is_none());
+    let answer = begins(&format!("OPTIONS / {end}"), "HTTP/1.1 200 OK\r\n");
+    assert!(header(&answer, "api-version").is_some(), "{answer}");
+    let answer = begins(&format!("GET * {end}"), "HTTP/1.1 301 Moved Permanently\r\n");
+    assert_eq!(header(&answer, "location"), Some("/%2A"));
+}
+
 fn bodies_are_read_in_one_way_only(daemon: &Daemon) {
     let body = r#"{"Image":"nobody-has-this"}"#;
     let chunked = format!(

@@ -163,6 +163,16 @@ impl Engine {
         self.inner.size_of(&container).await
     }
 
+    /// Its links as `inspect` shows them, `/other:/container/alias`. Never waits.
+    pub fn container_links(&self, container: &Container) -> Vec<String> {
+        self.inner.link_texts(&container.record)
+    }
+
+    /// What others that link to it call it, `parent/alias`. Never waits.
+    pub fn container_link_names(&self, container: &Container) -> Vec<String> {
+        self.inner.link_names(&container.record.id)
+    }
+
     /// Where its layers are, for `inspect`.
     pub fn container_graph_driver(&self, container: &str) -> Result<image::GraphDriver> {
         let slot = self.inner.registry.find(container)?;

@@ -91,6 +91,9 @@ pub enum Error {
         /// What `State.ExitCode` becomes.
         exit_code: i32,
     },
+    /// The request is at fault, though Docker answers it as a failure of its own; the message is whole.
+    #[error("{0}")]
+    Refused(String),
     /// A call to the operating system failed.
     #[error("{what}: {}", errno_text(source))]
     Io {
@@ -120,8 +123,15 @@ impl Error {
             Error::NotImplemented(_) => Class::NotImplemented,
             // As in Docker: a program that is not there is the request's fault, not the engine's.
             Error::StartFailed { exit_code: 126 | 127, .. } => Class::InvalidParameter,
-            Error::StartFailed { .. } | Error::Io { .. } | Error::Internal(_) => Class::Internal,
+            Error::StartFailed { .. } | Error::Refused(_) | Error::Io { .. } | Error::Internal(_) => {
+                Class::Internal
+            }
         }
+    }
+
+    /// Whether the engine or the machine is to blame, and an operator wants to know.
+    pub fn is_fault(&self) -> bool {
+        matches!(self, Error::Io { .. } | Error::Internal(_))
     }
 
     /// An [`Error::Io`] for `map_err`.

@@ -339,7 +339,11 @@ impl Inner {
         let mut env = {
             let mut base = record.config.clone();
             base.tty = config.tty;
-            environment(&base, "")
+            // Those that are gone meanwhile are left out, so that whoever looks for the reason can.
+            let linked = self.linked(record).unwrap_or_default();
+            let linked: Vec<String> =
+                linked.iter().flat_map(|linked| linked.environment(&record.name)).collect();
+            environment(&base, "", &linked)
         };
         override_env(&mut env, &config.env);
         if !env.iter().any(|variable| variable.starts_with("HOME=")) {

@@ -48,7 +48,11 @@ pub(crate) fn write(engine: &Inner, record: &Record, endpoint: Option<&Endpoint>
         let path = record.directory.join(name);
         std::fs::write(&path, text).map_err(Error::io(format!("cannot write {}", path.display())))
     };
-    let extra = extra_hosts(engine, record)?;
+    let mut extra = extra_hosts(engine, record)?;
+    for linked in engine.linked(record)? {
+        let (address, names) = linked.hosts();
+        extra.extend(address.parse().map(|address| HostEntry { address, names }));
+    }
     let hosts = if is_host { host_hosts(&extra) } else { own_hosts(engine, record, endpoint, &extra) };
     put("hosts", &hosts)?;
     put("hostname", &hostname(&record.config.hostname))?;
@@ -92,7 +96,7 @@ fn resolver(engine: &Inner, record: &Record, endpoint: Option<&Endpoint>) -> Res
     let own = &record.host_config;
     let servers = own.dns.iter().flatten().map(|server| {
         let bad = || {
-            Error::Internal(format!(
+            Error::Refused(format!(
                 "bad nameserver address {server}: ParseAddr({server:?}): unable to parse IP"
             ))
         };

@@ -12,6 +12,7 @@ use berth_store::image::Parts;
 use berth_store::{Batch, Commit, Database, Image, Store};
 
 use crate::config::{CgroupDriver, EngineConfig};
+use crate::container::link::Links;
 use crate::container::network::NetworkIds;
 use crate::container::registry::Registry;
 use crate::container::{Container, NetworkState, Record, State};
@@ -36,6 +37,7 @@ pub(crate) struct Inner {
     pub(crate) launcher: Launcher,
     pub(crate) registry: Registry,
     pub(crate) execs: Execs,
+    pub(crate) links: Links,
     pub(crate) host: Host,
     pub(crate) machine: Machine,
     pub(crate) seccomp: Seccomp,

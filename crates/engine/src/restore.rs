@@ -123,6 +123,7 @@ fn set_up(config: EngineConfig) -> Result<Inner> {
         registry_client: std::sync::Mutex::default(),
         images_changed: Arc::default(),
         execs: Execs::new(),
+        links: crate::container::link::Links::default(),
         log_watches: crate::container::logs::Watches::default(),
         host: Host::look(),
         machine: Machine::detect()?,
@@ -258,6 +259,7 @@ async fn find(engine: &Arc<Inner>, record: &Record, living: &HashSet<String>) ->
     for name in record.mounts.iter().filter_map(|point| point.name.as_deref()) {
         engine.volumes.hold(name, &id);
     }
+    engine.links.hold(record);
     repair(engine, record);
     let was_running = state.status.is_running() || living.contains(&id);
     let before = state.clone();

@@ -54,7 +54,7 @@ fn identify(passwd: &[u8], group: &[u8], user: &str, group_add: &[String]) -> Re
         },
         (None, Some(uid)) => Identity { uid, ..Identity::default() },
         (None, None) => {
-            return Err(Error::Internal(format!(
+            return Err(Error::Refused(format!(
                 "unable to find user {user}: no matching entries in passwd file"
             )));
         }
@@ -95,7 +95,7 @@ fn gid_of(group: &[u8], wanted: &str, unable: &str) -> Result<u32> {
         return Ok(found.gid);
     }
     let missing =
-        || Error::Internal(format!("{unable} to find group {wanted}: no matching entries in group file"));
+        || Error::Refused(format!("{unable} to find group {wanted}: no matching entries in group file"));
     number(wanted)?.ok_or_else(missing)
 }
 
@@ -108,7 +108,7 @@ fn number(text: &str) -> Result<Option<u32>> {
     }
     match text.parse::<i32>() {
         Ok(number) => Ok(Some(number.unsigned_abs())),
-        Err(_) => Err(Error::Internal("uids and gids must be in range 0-2147483647".to_owned())),
+        Err(_) => Err(Error::Refused("uids and gids must be in range 0-2147483647".to_owned())),
     }
 }
 

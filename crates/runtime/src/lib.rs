@@ -44,3 +44,4 @@ pub use create::{Create, Created, Options, Running, Stdio, create, run};
 pub use error::{Error, ExecFailure};
 pub use exec::{Exec, ExecProfile, Target, exec};
 pub use hooks::run as run_hooks;
+pub use rootfs::clone_of_process;

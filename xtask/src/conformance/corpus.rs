@@ -3,10 +3,20 @@
 use std::path::Path;
 
 /// Steps that build on each other; every case begins with an engine without containers.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Case {
     pub(super) name: String,
     pub(super) steps: Vec<Step>,
+}
+
+impl Case {
+    /// Whether a port of the host is published, by a number that was chosen.
+    pub(super) fn has_host_port(&self) -> bool {
+        self.steps.iter().any(|step| match step {
+            Step::Shell(line) => [" -p ", "--publish", "curl http"].iter().any(|word| line.contains(word)),
+            Step::Http { body, .. } => body.as_ref().is_some_and(|body| body.contains("HostPort")),
+        })
+    }
 }
 
 /// One thing asked of an engine.
@@ -42,6 +52,15 @@ impl std::fmt::Display for Step {
     }
 }
 
+/// The minor API versions that the peer speaks.
+const VERSIONS: std::ops::RangeInclusive<u32> = 24..=45;
+
+/// A line, or the lines that `EACH` makes of it.
+fn each(line: &str) -> Vec<String> {
+    let Some(request) = line.strip_prefix("EACH ") else { return vec![line.to_owned()] };
+    VERSIONS.map(|version| request.replacen(" /", &format!(" /v1.{version}/"), 1)).collect()
+}
+
 /// All cases of the `*.corpus` files in a folder, by file name and place.
 pub(super) fn read(folder: &Path) -> Result<Vec<Case>, Box<dyn std::error::Error>> {
     let mut files: Vec<_> = std::fs::read_dir(folder)?.flatten().map(|entry| entry.path()).collect();
@@ -58,7 +77,7 @@ pub(super) fn read(folder: &Path) -> Result<Vec<Case>, Box<dyn std::error::Error
             if cases.iter().any(|case| case.name == name) {
                 return Err(format!("two cases are named {name:?}").into());
             }
-            cases.push(Case { name, steps: lines.map(Step::parse).collect() });
+            cases.push(Case { name, steps: lines.flat_map(each).map(|line| Step::parse(&line)).collect() });
         }
     }
     Ok(cases)

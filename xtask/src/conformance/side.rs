@@ -32,7 +32,7 @@ pub(super) struct Side {
     images: PathBuf,
     /// Containers and images that were there before: they are somebody else's and stay.
     kept: Vec<String>,
-    daemon: Option<(Child, PathBuf)>,
+    daemon: Option<(Child, PathBuf, String)>,
 }
 
 /// The images that the corpus speaks of, on both sides.
@@ -45,13 +45,17 @@ pub(super) fn peer() -> Result<Side, Box<dyn std::error::Error>> {
     Side::at(Path::new(&lab).join("run/docker-lab.sock"))
 }
 
-/// A fresh engine of ours.
-pub(super) fn ours() -> Result<Side, Box<dyn std::error::Error>> {
-    let binary = match std::env::var_os("BERTH_BIN") {
-        Some(path) => PathBuf::from(path),
-        None => setup::binary("quick")?,
-    };
-    let home = PathBuf::from(format!("/tmp/berth-conformance-{}", std::process::id()));
+/// The binary that is asked.
+pub(super) fn binary() -> Result<PathBuf, Box<dyn std::error::Error>> {
+    match std::env::var_os("BERTH_BIN") {
+        Some(path) => Ok(PathBuf::from(path)),
+        None => setup::binary("quick"),
+    }
+}
+
+/// A fresh engine of ours; those that run at the same time have different numbers.
+pub(super) fn ours(number: usize, binary: &Path) -> Result<Side, Box<dyn std::error::Error>> {
+    let home = PathBuf::from(format!("/tmp/berth-conformance-{}{number}", std::process::id()));
     std::fs::create_dir_all(&home)?;
     let log = std::fs::File::create(home.join("log"))?;
     let mut daemon = Command::new(binary);
@@ -61,7 +65,9 @@ pub(super) fn ours() -> Result<Side, Box<dyn std::error::Error>> {
         .arg(home.join("pid"))
         .arg("-H")
         .arg(format!("unix://{}", home.join("s").display()));
-    daemon.args(["--bridge", "btconf0", "--bip", "10.127.9.1/24", "--cgroup-parent", "/btconf"]);
+    let bridge = format!("btconf{number}");
+    daemon.args(["--bridge", &bridge, "--bip", &format!("10.127.{}.1/24", 9 + number)]);
+    daemon.args(["--cgroup-parent", &format!("/btconf{number}")]);
     let daemon = daemon.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
     let socket = home.join("s");
     let end = Instant::now() + Duration::from_secs(20);
@@ -72,7 +78,7 @@ pub(super) fn ours() -> Result<Side, Box<dyn std::error::Error>> {
         std::thread::sleep(Duration::from_millis(20));
     }
     let mut side = Side::at(&socket)?;
-    side.daemon = Some((daemon, home));
+    side.daemon = Some((daemon, home, bridge));
     let folder = side.images.clone();
     for name in IMAGES {
         let changes = std::fs::read_to_string(folder.join(format!("{name}.changes")))?;
@@ -181,10 +187,12 @@ impl Side {
 
 impl Drop for Side {
     fn drop(&mut self) {
-        let Some((mut daemon, home)) = self.daemon.take() else { return };
+        let Some((mut daemon, home, bridge)) = self.daemon.take() else { return };
         let _ = Command::new("kill").arg(daemon.id().to_string()).status();
         let _ = daemon.wait();
-        let _ = Command::new("ip").args(["link", "del", "btconf0"]).stderr(Stdio::null()).status();
+        let _ = Command::new("ip").args(["link", "del", &bridge]).stderr(Stdio::null()).status();
+        let table = format!("berth-{bridge}");
+        let _ = Command::new("nft").args(["delete", "table", "inet", &table]).stderr(Stdio::null()).status();
         let _ = std::fs::remove_dir_all(home);
     }
 }

@@ -20,6 +20,7 @@ use bytes::{Bytes, BytesMut};
 use hyper::body::Incoming;
 use hyper::ext::ReasonPhrase;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
@@ -294,8 +295,8 @@ async fn serve_hyper(server: Arc<Server>, stream: Stream) {
 async fn serve_request(server: &Arc<Server>, mut request: Request<Incoming>) -> Response<Body> {
     let on_upgrade = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
-    if parts.version == Version::HTTP_11 && !parts.headers.contains_key(header::HOST) {
-        return malformed("400 Bad Request: missing required Host header");
+    if let Some(answer) = refuse(&parts) {
+        return answer;
     }
     let wants_upgrade = parts.headers.contains_key(header::UPGRADE);
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
@@ -319,6 +320,26 @@ async fn serve_request(server: &Arc<Server>, mut request: Request<Incoming>) -> 
         *response.body_mut() = Body::empty();
     }
     response
+}
+
+/// The answer to a request that no handler gets to see; nothing for all others.
+fn refuse(parts: &Parts) -> Option<Response<Body>> {
+    let hosts = parts.headers.get_all(header::HOST).iter().count();
+    if parts.version == Version::HTTP_11 && hosts == 0 {
+        return Some(malformed("400 Bad Request: missing required Host header"));
+    }
+    if hosts > 1 {
+        return Some(malformed("400 Bad Request"));
+    }
+    let expects = parts.headers.get(header::EXPECT);
+    if expects.is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::EXPECTATION_FAILED;
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        return Some(response);
+    }
+    // About the server as a whole: there is nothing to say.
+    (parts.method == Method::OPTIONS && parts.uri.path() == "*").then(|| Response::new(Body::empty()))
 }
 
 /// The answer to what is not HTTP as Go's servers read it.

@@ -17,7 +17,8 @@ use super::server::Server;
 use super::{containers, images, volumes};
 
 pub(crate) async fn disk_usage(server: Arc<Server>, call: Call) -> Result<Answer, Error> {
-    let wanted = Wanted::read(&call.query)?;
+    // Before API 1.42 it was everything always.
+    let wanted = if call.version.is_before(42) { Wanted::EVERYTHING } else { Wanted::read(&call.query)? };
     let verbose = call.query.flag("verbose");
     let usage = server.engine.disk_usage().await?;
     let mut answer = DiskUsage::default();
@@ -51,6 +52,8 @@ struct Wanted {
 }
 
 impl Wanted {
+    const EVERYTHING: Self = Self { containers: true, images: true, volumes: true, build_cache: true };
+
     /// Reads the `type` parameters; none at all means everything.
     fn read(query: &Query) -> Result<Self, Error> {
         let mut wanted = Self::default();
@@ -63,8 +66,7 @@ impl Wanted {
                 other => return Err(Error::invalid(format!("unknown object type: {other}"))),
             }
         }
-        let everything = Self { containers: true, images: true, volumes: true, build_cache: true };
-        Ok(if wanted == Self::default() { everything } else { wanted })
+        Ok(if wanted == Self::default() { Self::EVERYTHING } else { wanted })
     }
 }
 

@@ -10,11 +10,14 @@ use hyper::StatusCode;
 pub(crate) struct Error {
     pub(crate) status: StatusCode,
     pub(crate) message: String,
+    /// The engine or the machine is to blame, and an operator wants to know.
+    pub(crate) fault: bool,
 }
 
 impl Error {
     pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into() }
+        let fault = status == StatusCode::INTERNAL_SERVER_ERROR;
+        Self { status, message: message.into(), fault }
     }
 
     /// The request is wrong.
@@ -34,7 +37,7 @@ impl Error {
 
     /// The same as a failure of the engine: Docker answers 500 to some requests that are wrong.
     pub(crate) fn into_failure(self) -> Self {
-        Self { status: StatusCode::INTERNAL_SERVER_ERROR, ..self }
+        Self { status: StatusCode::INTERNAL_SERVER_ERROR, fault: false, ..self }
     }
 
     /// A parameter that should be a number is none.
@@ -57,7 +60,7 @@ impl fmt::Display for Error {
 
 impl From<berth_engine::Error> for Error {
     fn from(error: berth_engine::Error) -> Self {
-        Self::new(status(error.class()), error.to_string())
+        Self { fault: error.is_fault(), ..Self::new(status(error.class()), error.to_string()) }
     }
 }
 

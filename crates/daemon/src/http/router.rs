@@ -61,7 +61,7 @@ pub(crate) async fn answer(
         Err(error) => Err(error),
     };
     let answer = answer.unwrap_or_else(|error| {
-        if error.status == StatusCode::INTERNAL_SERVER_ERROR {
+        if error.fault {
             tracing::error!(%method, target, status = error.status.as_u16(), "{error}");
         } else {
             tracing::debug!(%method, target, status = error.status.as_u16(), "{error}");
@@ -110,6 +110,9 @@ fn route(
 fn clean(path: &str) -> Option<String> {
     let parts = || path.split('/').skip(1);
     let last = parts().count().saturating_sub(1);
+    if path == "*" {
+        return Some("/*".to_owned());
+    }
     if !path.starts_with('/')
         || parts()
             .enumerate()
@@ -271,10 +274,11 @@ mod tests {
             ("/a/./b/", "/a/b/"),
             ("/../..", "/"),
             ("/a//", "/a/"),
+            ("*", "/*"),
         ] {
             assert_eq!(clean(path).as_deref(), Some(expect), "{path}");
         }
-        for path in ["/", "/version", "/version/", "/images/a.b/..c/json", "*"] {
+        for path in ["/", "/version", "/version/", "/images/a.b/..c/json"] {
             assert_eq!(clean(path), None, "{path}");
         }
     }

@@ -27,6 +27,7 @@ macro_rules! routes {
 pub(crate) static ROUTES: &[Route] = routes! {
     GET "/_ping", system::ping;
     HEAD "/_ping", system::ping;
+    OPTIONS "/", system::options;
     OPTIONS "/" {} "", system::options;
     GET "/version", system::version;
     GET "/info", system::info;

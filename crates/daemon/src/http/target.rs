@@ -19,11 +19,13 @@ pub(crate) struct Targets<S> {
     framing: Framing,
     /// Bytes that were escaped and are still to be read.
     ready: Bytes,
+    /// What is still to be written in place of so many bytes of hyper's.
+    instead: Option<(Bytes, usize)>,
 }
 
 impl<S> Targets<S> {
     pub(crate) fn new(stream: S) -> Self {
-        Self { stream, framing: Framing::default(), ready: Bytes::new() }
+        Self { stream, framing: Framing::default(), ready: Bytes::new(), instead: None }
     }
 
     /// The connection, and what was read from it and not given out.
@@ -61,7 +63,18 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Targets<S> {
         context: &mut Context<'_>,
         from: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, from)
+        let this = &mut *self;
+        if this.instead.is_none() {
+            this.instead = refusal(from).map(|text| (text, from.len()));
+        }
+        while let Some((text, _)) = this.instead.as_mut().filter(|(text, _)| !text.is_empty()) {
+            let size = ready!(Pin::new(&mut this.stream).poll_write(context, text))?;
+            text.advance(size);
+        }
+        match this.instead.take() {
+            Some((_, size)) => Poll::Ready(Ok(size)),
+            None => Pin::new(&mut this.stream).poll_write(context, from),
+        }
     }
 
     fn poll_write_vectored(
@@ -69,7 +82,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Targets<S> {
         context: &mut Context<'_>,
         from: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, from)
+        match from {
+            [only] => self.poll_write(context, only),
+            _ => Pin::new(&mut self.stream).poll_write_vectored(context, from),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -83,6 +99,21 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Targets<S> {
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
+}
+
+/// What Go's servers write where hyper has refused a request by itself: the same with a body.
+///
+/// Nothing of ours looks like it: our refusals have bodies, or other statuses.
+fn refusal(written: &[u8]) -> Option<Bytes> {
+    let head = written.strip_suffix(b"\r\n\r\n")?;
+    let status = head.strip_prefix(b"HTTP/1.1 ")?.split(|byte| *byte == b'\r').next()?;
+    let known = [b"400 ", b"414 ", b"431 "].iter().any(|code| status.starts_with(*code));
+    if !known || !head.windows(19).any(|part| part == b"\r\nContent-Length: 0") {
+        return None;
+    }
+    let status = String::from_utf8_lossy(status);
+    let head = "Content-Type: text/plain; charset=utf-8\r\nConnection: close";
+    Some(format!("HTTP/1.1 {status}\r\n{head}\r\n\r\n{status}").into())
 }
 
 /// Lines that say how a request is framed are shorter.

@@ -122,13 +122,13 @@ impl Inner {
         let failed = |error: Errno| Error::Internal(format!("stat {target}: {}", errno_text(&error.into())));
         let stat = rustix::fs::fstat(directory).map_err(failed)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
-            return Err(Error::Internal("extraction point is not a directory".to_owned()));
+            return Err(Error::Refused("extraction point is not a directory".to_owned()));
         }
         let system = rustix::fs::fstatvfs(directory).map_err(failed)?;
         if system.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) {
             let is_volume = is_in_volume(&slot.get().record, target);
             let what = if is_volume { "mounted volume" } else { "container rootfs" };
-            return Err(Error::Internal(format!("{what} is marked read-only")));
+            return Err(Error::Refused(format!("{what} is marked read-only")));
         }
         Ok(())
     }

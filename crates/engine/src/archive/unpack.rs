@@ -210,7 +210,7 @@ impl Unpack<'_> {
     fn outside(&self, name: &[u8]) -> Error {
         let target = self.target.trim_end_matches('/');
         let target = if target.is_empty() { "/" } else { target };
-        Error::Internal(format!("{:?} is outside of {target:?}", String::from_utf8_lossy(name)))
+        Error::Refused(format!("{:?} is outside of {target:?}", String::from_utf8_lossy(name)))
     }
 }
 
@@ -250,12 +250,12 @@ impl Failure {
             Failure::Errno(error) => Error::Internal(format!("unpack {path}: {}", errno_text(&error.into()))),
             Failure::Io(error) => Error::Internal(format!("unpack {path}: {}", errno_text(&error))),
             Failure::Archive(text) => Error::Internal(text),
-            Failure::Link(target) => Error::Internal(format!("invalid hardlink {path:?} -> {target:?}")),
+            Failure::Link(target) => Error::Refused(format!("invalid hardlink {path:?} -> {target:?}")),
             Failure::Kinds { was_directory: true, target } => {
-                Error::Internal(format!("cannot overwrite directory {path:?} with non-directory {target:?}"))
+                Error::Refused(format!("cannot overwrite directory {path:?} with non-directory {target:?}"))
             }
             Failure::Kinds { was_directory: false, target } => {
-                Error::Internal(format!("cannot overwrite non-directory {path:?} with directory {target:?}"))
+                Error::Refused(format!("cannot overwrite non-directory {path:?} with directory {target:?}"))
             }
         }
     }

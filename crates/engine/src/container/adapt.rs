@@ -106,7 +106,8 @@ fn check_modes(host: &HostConfig) -> Result<()> {
         return Err(Error::invalid(format!("invalid PID mode: {pid}")));
     }
     let ipc = host.ipc_mode.as_str();
-    if !matches!(ipc, "" | "none" | "private" | "shareable" | "host") && !shares(ipc) {
+    // That nobody is named is found out at the start.
+    if !matches!(ipc, "" | "none" | "private" | "shareable" | "host" | "container:") && !shares(ipc) {
         return Err(Error::invalid(format!("invalid IPC mode: {ipc}")));
     }
     let uts = host.uts_mode.as_str();

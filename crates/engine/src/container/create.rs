@@ -14,8 +14,8 @@ use berth_store::Image;
 use super::registry::Slot;
 use super::task::Task;
 use super::{
-    Container, ContainerCreated, CreateContainer, MountPoint, Record, State, adapt, copy_up, merge, mounts,
-    network,
+    Container, ContainerCreated, CreateContainer, MountPoint, Record, State, adapt, copy_up, link, merge,
+    mounts, network,
 };
 use crate::error::{Error, Result};
 use crate::rootfs::{Found, RootFs};
@@ -32,6 +32,7 @@ pub(crate) async fn create(engine: &Arc<Inner>, request: CreateContainer) -> Res
     made.volumes().await?;
     made.commit().await?;
     let (id, container) = made.finish();
+    engine.links.hold(&container.record);
     let (slot, commands) = Slot::new(container.clone());
     engine.registry.insert(slot.clone());
     Task::spawn(engine.clone(), slot, commands, None);
@@ -48,6 +49,7 @@ fn decide(engine: &Inner, request: CreateContainer, warnings: &mut Vec<String>) 
     let endpoints = endpoints(&host_config, networking);
     network::check_endpoints(&endpoints)?;
     share_namespaces(engine, &mut host_config)?;
+    let links = link::resolve(&engine.registry, &host_config)?;
     let image = engine.image_for(&config.image, platform.as_deref())?;
     if let Some(defaults) = &image.config.config {
         merge::merge(&mut config, defaults);
@@ -66,6 +68,7 @@ fn decide(engine: &Inner, request: CreateContainer, warnings: &mut Vec<String>) 
         created: Time::now(),
         image: image.id.to_string(),
         mounts: points,
+        links,
         id,
         name,
         path,
@@ -78,7 +81,7 @@ fn decide(engine: &Inner, request: CreateContainer, warnings: &mut Vec<String>) 
 /// Replaces names of containers by their ids, so that a rename does not change what is shared.
 fn share_namespaces(engine: &Inner, host: &mut HostConfig) -> Result<()> {
     for mode in [&mut host.pid_mode, &mut host.ipc_mode] {
-        if let Some(other) = mode.strip_prefix("container:") {
+        if let Some(other) = mode.strip_prefix("container:").filter(|other| !other.is_empty()) {
             *mode = format!("container:{}", engine.registry.find(other).map_err(wrong_reference)?.id());
         }
     }
@@ -87,13 +90,6 @@ fn share_namespaces(engine: &Inner, host: &mut HostConfig) -> Result<()> {
         if let Ok(slot) = engine.registry.find(other) {
             host.network_mode = format!("container:{}", slot.id());
         }
-    }
-    for link in host.links.iter().flatten() {
-        let other = link.split(':').next().unwrap_or_default();
-        engine
-            .registry
-            .find(other)
-            .map_err(|error| Error::invalid(format!("could not get container for {other}: {error}")))?;
     }
     Ok(())
 }
@@ -178,7 +174,7 @@ impl Made<'_> {
         if !matches!(working_dir, "" | "/")
             && let Ok(Some(Found::Other(..))) = RootFs::of_mounts(&mounts).find(working_dir)
         {
-            return Err(Error::Internal(format!("Cannot mkdir: {working_dir} is not a directory")));
+            return Err(Error::Refused(format!("Cannot mkdir: {working_dir} is not a directory")));
         }
         // By this file programs know that they run in a container.
         let mark = snapshots.upper(&self.record.id).map_err(crate::image::error)?.join(".dockerenv");
@@ -292,7 +288,7 @@ fn fill_volume(rootfs: &RootFs, inside: &str, volume: &str) -> Result<()> {
             copy_up::copy_up(&directory, Path::new(volume)).map_err(|error| failed(&error))
         }
         Some(Found::Other(..)) => {
-            Err(Error::Internal(format!("cannot mount volume over existing file, file exists {inside}")))
+            Err(Error::Refused(format!("cannot mount volume over existing file, file exists {inside}")))
         }
     }
 }

@@ -160,9 +160,19 @@ impl Inner {
     }
 
     pub(crate) async fn remove(&self, reference: &str, options: RemoveOptions) -> Result<()> {
+        if options.link
+            && let Some((parent, alias)) = reference.trim_start_matches('/').split_once('/')
+        {
+            let missing = |error| match error {
+                Error::NoSuchContainer(_) => Error::NoSuchContainer(reference.to_owned()),
+                other => other,
+            };
+            let parent = self.registry.find(parent).map_err(missing)?;
+            return parent.ask(|reply| Command::Unlink(alias.to_owned(), reply)).await.map_err(missing);
+        }
         let slot = self.registry.find(reference)?;
         if options.link {
-            return Err(Error::Internal(
+            return Err(Error::Refused(
                 "Conflict, cannot remove the default link name of the container".to_owned(),
             ));
         }
@@ -191,7 +201,8 @@ impl Inner {
         let mut warnings = Vec::new();
         let mut asked = update.resources.resources;
         limits::check(&mut asked, &self.host, true, &mut warnings)?;
-        super::update::apply(&mut record.host_config.resources, &asked)?;
+        super::update::apply(&mut record.host_config.resources, &asked)
+            .map_err(|error| Error::Conflict(format!("Cannot update container {}: {error}", record.id)))?;
         if let Some(policy) = update.restart_policy.filter(|policy| !policy.name.is_empty()) {
             policy.parse().map_err(Error::InvalidParameter)?;
             if record.host_config.auto_remove && policy.name != "no" {
@@ -203,7 +214,7 @@ impl Inner {
         let id = slot.id().to_owned();
         slot.ask(|reply| Command::Replace(Box::new(record), reply)).await.map_err(|error| match error {
             Error::NoSuchContainer(_) => error,
-            error => Error::Internal(format!("Cannot update container {id}: {error}")),
+            error => Error::Refused(format!("Cannot update container {id}: {error}")),
         })?;
         Ok(warnings)
     }

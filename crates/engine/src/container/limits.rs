@@ -177,10 +177,14 @@ fn block_io(resources: &mut Resources, host: &Host, warnings: &mut Vec<String>) 
     if resources.blkio_weight > 0 && !(10..=1000).contains(&resources.blkio_weight) {
         return refuse("Range of blkio weight is from 10 to 1000");
     }
-    if resources.io_maximum_bandwidth != 0 || resources.io_maximum_iops != 0 {
-        return refuse(
-            "Invalid QoS settings: linux does not support Maximum IO Bandwidth or Maximum IO IOps",
-        );
+    for (asked, what) in [
+        (resources.io_maximum_bandwidth != 0, "maximum bandwidth"),
+        (resources.io_maximum_iops != 0, "maximum IOPs"),
+    ] {
+        if asked {
+            let text = format!("Invalid QoS settings: linux does not support configuration of {what}");
+            return Err(Error::Refused(text));
+        }
     }
     if resources.blkio_weight_device.as_ref().is_some_and(|list| !list.is_empty())
         && !host.blkio_weight_device

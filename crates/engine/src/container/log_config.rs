@@ -78,7 +78,7 @@ pub(crate) fn log_file(record: &Record) -> Result<Option<LogFile>> {
         return Ok(None);
     }
     let failed = |text: String| {
-        Error::Internal(format!(
+        Error::Refused(format!(
             "failed to create task for container: failed to initialize logging driver: {text}"
         ))
     };

@@ -17,6 +17,7 @@ pub(crate) mod health;
 pub(crate) mod keys;
 mod lifecycle;
 mod limits;
+pub(crate) mod link;
 mod list;
 mod log_config;
 pub(crate) mod logs;
@@ -39,6 +40,8 @@ pub use lifecycle::parse_duration;
 pub(crate) use lifecycle::parse_until;
 pub(crate) use log_config::DRIVERS as LOG_DRIVERS;
 pub(crate) use start::refused;
+
+pub use link::Link;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -88,6 +91,9 @@ pub struct Record {
     pub endpoints: BTreeMap<String, EndpointSettings>,
     /// Its mounts, as `inspect` lists them.
     pub mounts: Vec<MountPoint>,
+    /// The containers that it links to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<Link>,
     /// Where `hosts`, `hostname`, `resolv.conf` and the log are.
     pub directory: PathBuf,
 }

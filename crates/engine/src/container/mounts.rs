@@ -78,7 +78,7 @@ fn anonymous(destination: String, mode: &str) -> MountPoint {
 /// `-v`: `target`, `source:target` or `source:target:mode`.
 fn parse_bind(bind: &str, volume_driver: &str) -> Result<MountPoint> {
     // Docker answers 500 to these.
-    let invalid = || Error::Internal(format!("invalid volume specification: '{bind}'"));
+    let invalid = || Error::Refused(format!("invalid volume specification: '{bind}'"));
     let parts: Vec<&str> = bind.splitn(4, ':').collect();
     let (source, target, mode) = match parts[..] {
         ["", ..] => return Err(invalid()),
@@ -94,7 +94,7 @@ fn parse_bind(bind: &str, volume_driver: &str) -> Result<MountPoint> {
     }
     let is_bind = source.starts_with('/');
     let propagation = mode.split(',').find(|word| PROPAGATIONS.contains(word)).unwrap_or("");
-    let explain = |error: Error| Error::Internal(format!("invalid volume specification: '{bind}': {error}"));
+    let explain = |error: Error| Error::Refused(format!("invalid volume specification: '{bind}': {error}"));
     let kind = if is_bind { "bind" } else { "volume" };
     checked(kind, target).map_err(explain)?;
     if !is_bind && !propagation.is_empty() {
@@ -184,6 +184,9 @@ fn volume_mount(mount: &Mount, point: &mut MountPoint) -> Result<()> {
     }
     let options = mount.volume_options.clone().unwrap_or_default();
     let subpath = options.subpath.as_str();
+    if mount.source.is_empty() && !subpath.is_empty() {
+        return Err(config_error("volume", "must not set Subpath when using anonymous volumes"));
+    }
     if subpath.starts_with('/') || subpath.split('/').any(|part| part == "..") {
         return Err(config_error("volume", "subpath must be a relative path within the volume"));
     }

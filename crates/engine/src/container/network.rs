@@ -147,7 +147,7 @@ fn endpoint_error(wishes: &Wishes, error: &berth_network::Error) -> Error {
     match error {
         E::PortAllocated { .. } | E::PortBind { .. } => {
             let Wishes { container_id, container_name, .. } = wishes;
-            Error::Internal(format!(
+            Error::Refused(format!(
                 "driver failed programming external connectivity on endpoint {container_name} ({container_id}): {text}"
             ))
         }

@@ -107,6 +107,9 @@ impl Registry {
             // A name that is reserved for a container that is still being created leads nowhere.
             return shard.get(&id).cloned().ok_or_else(missing);
         }
+        if let Some((parent, alias)) = name.split_once('/') {
+            return self.linked(parent, alias).ok_or_else(missing);
+        }
         let shard = shard();
         let range = (std::ops::Bound::Included(reference), std::ops::Bound::Unbounded);
         let mut fitting = shard.range::<str, _>(range).take_while(|(id, _)| id.starts_with(reference));
@@ -115,6 +118,13 @@ impl Registry {
             (Some(_), Some(_)) => Err(Error::AmbiguousId(reference.to_owned())),
             (None, _) => Err(missing()),
         }
+    }
+
+    /// The container that another one calls so.
+    fn linked(&self, parent: &str, alias: &str) -> Option<Arc<Slot>> {
+        let parent = self.find(parent).ok()?.get();
+        let link = parent.record.links.iter().find(|link| link.alias == alias)?;
+        self.find(&link.container).ok()
     }
 
     /// All containers, in no order.

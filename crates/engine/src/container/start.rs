@@ -86,10 +86,11 @@ fn prepare(engine: &Inner, record: &Record) -> Result<(Spec, Vec<Mount>)> {
         let capabilities =
             request.capabilities.iter().flatten().flatten().map(|list| format!("[{}]", list.join(" ")));
         let capabilities = capabilities.collect::<Vec<_>>().join(" ");
-        return Err(Error::Internal(format!(
+        return Err(Error::Refused(format!(
             "could not select device driver \"{driver}\" with capabilities: [{capabilities}]"
         )));
     }
+    let linked = engine.linked(record)?;
     let wants_init = host.init.unwrap_or(engine.config.init);
     let input = Input {
         record,
@@ -100,6 +101,7 @@ fn prepare(engine: &Inner, record: &Record) -> Result<(Spec, Vec<Mount>)> {
         cgroups_path: engine.cgroups_path(record),
         etc_files: files::mounts(engine, record)?,
         joins: joins(engine, record)?,
+        link_env: linked.iter().flat_map(|linked| linked.environment(&record.name)).collect(),
         init: wants_init.then_some(engine.init_path.as_str()),
         recursive_readonly: engine.machine.kernel >= security::KernelVersion { major: 5, minor: 12 },
         has_sysctl: &|name| Path::new("/proc/sys").join(name.replace('.', "/")).exists(),
@@ -123,7 +125,7 @@ fn make_sources(record: &Record) -> Result<()> {
         }
         std::fs::create_dir_all(path).map_err(|error| {
             let text = crate::error::errno_text(&error);
-            Error::Internal(format!(
+            Error::Refused(format!(
                 "error while creating mount source path '{}': mkdir {}: {text}",
                 point.source, point.source
             ))
@@ -138,6 +140,10 @@ fn joins(engine: &Inner, record: &Record) -> Result<Joins> {
         None => Ok(None),
     };
     if let Some(other) = record.host_config.ipc_mode.strip_prefix("container:") {
+        if other.is_empty() {
+            let text = "failed to join IPC namespace: invalid name or ID supplied: \"\"";
+            return Err(Error::invalid(text));
+        }
         let donor = engine.registry.find(other)?.get();
         let id = &donor.record.id;
         if donor.state.status.is_running() && donor.record.host_config.ipc_mode != "shareable" {

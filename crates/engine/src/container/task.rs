@@ -42,6 +42,8 @@ pub(crate) enum Command {
     Replace(Box<Record>, Reply<()>),
     /// Remove it; it must not run.
     Remove(RemoveOptions, Reply<()>),
+    /// Forget what it calls another container.
+    Unlink(String, Reply<()>),
     /// Attach a client, or keep it until the container starts.
     Attach(Box<Attach>, Reply<()>),
     /// Its health changed.
@@ -159,6 +161,9 @@ impl Task {
             Command::Replace(record, reply) => {
                 let _ = reply.send(self.replace(*record).await);
             }
+            Command::Unlink(alias, reply) => {
+                let _ = reply.send(self.unlink(&alias));
+            }
             Command::Remove(options, reply) => {
                 let _ = reply.send(self.remove(options).await);
             }
@@ -260,6 +265,7 @@ impl Task {
         self.running = Some(outcome.running);
         self.publish();
         self.save_state();
+        self.engine.tell_linking(&self.container);
         self.engine.network_event(&self.container, "connect");
         self.event("start", []);
         super::health::watch(&self.engine, &self.slot);
@@ -408,7 +414,7 @@ impl Task {
         let id = &self.container.record.id;
         if self.container.state.status != Status::Paused {
             // Docker answers 500 here; so the class is that of an internal error.
-            return Err(Error::Internal(format!("Container {id} is not paused")));
+            return Err(Error::Refused(format!("Container {id} is not paused")));
         }
         let shim = self.slot.shim()?;
         let failed = |error| Error::Internal(format!("Cannot unpause container {id}: {}", chain(&error)));
@@ -441,6 +447,23 @@ impl Task {
         self.container.record = Arc::new(record);
         self.publish();
         self.event("update", []);
+        Ok(())
+    }
+
+    fn unlink(&mut self, alias: &str) -> Result<()> {
+        let mut record = (*self.container.record).clone();
+        let Some(at) = record.links.iter().position(|link| link.alias == alias) else {
+            return Err(Error::NoSuchContainer(format!("{}/{alias}", record.name)));
+        };
+        let link = record.links.remove(at);
+        self.engine.save_record(&record)?;
+        self.engine.links.release(&self.container.record);
+        self.engine.links.hold(&record);
+        if self.container.state.status.is_running() {
+            self.engine.forget_linked(&record, &link);
+        }
+        self.container.record = Arc::new(record);
+        self.publish();
         Ok(())
     }
 
@@ -477,6 +500,7 @@ impl Task {
         self.engine.registry.remove(&self.container.record.id);
         self.engine.registry.release(&self.container.record.name, &self.container.record.id);
         self.engine.execs.forget(&self.container.record.id);
+        self.engine.links.release(&self.container.record);
         self.event("destroy", []);
         self.slot.notify_removal(exit_code, None);
         self.gone = true;

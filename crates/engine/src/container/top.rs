@@ -40,7 +40,7 @@ async fn ps(arguments: &str) -> Result<String> {
         .map_err(Error::io("cannot run ps"))?;
     if !run.status.success() {
         let text = String::from_utf8_lossy(&run.stderr);
-        return Err(Error::Internal(format!("ps: {}", text.lines().next().unwrap_or("failed"))));
+        return Err(Error::Refused(format!("ps: {}", text.lines().next().unwrap_or("failed"))));
     }
     Ok(String::from_utf8_lossy(&run.stdout).into_owned())
 }
@@ -51,7 +51,7 @@ fn parse(output: &str, pids: &HashSet<u32>) -> Result<Top> {
     let titles: Vec<String> =
         lines.next().unwrap_or_default().split_whitespace().map(str::to_owned).collect();
     let pid_at = titles.iter().position(|title| title == "PID");
-    let pid_at = pid_at.ok_or_else(|| Error::Internal("Couldn't find PID field in ps output".to_owned()))?;
+    let pid_at = pid_at.ok_or_else(|| Error::Refused("Couldn't find PID field in ps output".to_owned()))?;
     let mut processes = Vec::new();
     // A line of the sort `ps -T` or `ps m` gives has `-` for the process that the line before named.
     let mut last_is_ours = false;

@@ -27,8 +27,7 @@ pub(crate) fn apply(have: &mut Resources, asked: &Resources) -> Result<()> {
             *value = asked;
         }
     };
-    if asked.memory != 0 && asked.memory_swap == 0 && have.memory_swap > 0 && asked.memory > have.memory_swap
-    {
+    if asked.memory != 0 && asked.memory_swap == 0 && asked.memory > have.memory_swap {
         return Err(Error::Conflict(
             "Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time"
                 .to_owned(),
@@ -65,7 +64,13 @@ mod tests {
 
     #[test]
     fn what_is_named_replaces_what_was() {
-        let mut have = Resources { memory: 10, cpu_shares: 5, pids_limit: Some(3), ..Resources::default() };
+        let mut have = Resources {
+            memory: 10,
+            memory_swap: 20,
+            cpu_shares: 5,
+            pids_limit: Some(3),
+            ..Resources::default()
+        };
         let asked = Resources { memory: 20, cpuset_cpus: "1".to_owned(), ..Resources::default() };
         apply(&mut have, &asked).unwrap();
         let expect = Resources { memory: 20, cpuset_cpus: "1".to_owned(), ..have.clone() };

@@ -34,6 +34,8 @@ pub(crate) struct Input<'a> {
     pub(crate) etc_files: Vec<(&'static str, String)>,
     /// First processes of the containers whose namespaces it joins.
     pub(crate) joins: Joins,
+    /// Variables of the containers that are linked.
+    pub(crate) link_env: Vec<String>,
     /// The init program that runs as process 1.
     pub(crate) init: Option<&'a str>,
     /// Whether mounts can be made read-only recursively (Linux 5.12).

@@ -161,7 +161,7 @@ fn merge_tmpfs_options<'a>(options: impl Iterator<Item = &'a str>) -> Result<Vec
         let key = match (row, option.split_once('=')) {
             (Some(row), _) => format!("flag {row}"),
             (None, Some((name, _))) if TMPFS_VALUES.contains(&name) => format!("value {name}"),
-            _ => return Err(Error::Internal(format!("invalid tmpfs option {option:?}"))),
+            _ => return Err(Error::Refused(format!("invalid tmpfs option {option:?}"))),
         };
         kept.insert(key, (place, option));
     }

@@ -41,7 +41,7 @@ pub(super) fn of_container(input: &Input<'_>) -> Result<Process> {
         console_size: (config.tty && height > 0 && width > 0).then_some(ConsoleSize { height, width }),
         user: input.identity.user(),
         args,
-        env: environment(config, &input.identity.home),
+        env: environment(config, &input.identity.home, &input.link_env),
         cwd: if config.working_dir.is_empty() { "/".to_owned() } else { config.working_dir.clone() },
         capabilities: Some(input.security.capabilities.clone()),
         rlimits: rlimits(record.host_config.resources.ulimits.as_deref(), input.default_ulimits),
@@ -53,12 +53,17 @@ pub(super) fn of_container(input: &Input<'_>) -> Result<Process> {
     })
 }
 
-/// The environment of a container's processes: the engine's few, under the container's own.
-pub(crate) fn environment(config: &berth_oci::container::Config, home: &str) -> Vec<String> {
+/// The environment of a container's processes: the engine's few and those of its links, under the container's own.
+pub(crate) fn environment(
+    config: &berth_oci::container::Config,
+    home: &str,
+    linked: &[String],
+) -> Vec<String> {
     let mut env = vec![DEFAULT_PATH.to_owned(), format!("HOSTNAME={}", config.hostname)];
     if config.tty {
         env.push("TERM=xterm".to_owned());
     }
+    env.extend_from_slice(linked);
     override_env(&mut env, config.env.as_deref().unwrap_or_default());
     if !home.is_empty() && !env.iter().any(|variable| variable.starts_with("HOME=")) {
         env.push(format!("HOME={home}"));

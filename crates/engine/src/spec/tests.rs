@@ -47,6 +47,7 @@ fn try_spec_of(config: Value, host: Value) -> Result<Value> {
         cgroups_path: "/berth/0123".to_owned(),
         etc_files: vec![("/etc/hosts", "/c/hosts".to_owned())],
         joins: Joins { pid: Some(7), ipc: Some(8) },
+        link_env: Vec::new(),
         init: record.host_config.init.and_then(|init| init.then_some("/berth/init")),
         recursive_readonly: true,
         has_sysctl: &|_| true,

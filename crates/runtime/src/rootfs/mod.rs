@@ -35,6 +35,12 @@ use crate::path::RootDir;
 use filesystem::{FileSystem, Mounted};
 use plan::{MountPlan, What};
 
+/// The mount at `/proc/<pid>/root/…` in the mount namespace of that process, cloned with those below it and attached
+/// nowhere; nothing for another path. The caller must have one thread.
+pub fn clone_of_process(path: &std::path::Path) -> Option<std::io::Result<OwnedFd>> {
+    bind::clone_of_process(path, Bind::Tree).map(|clone| Ok(clone?))
+}
+
 /// `PROC_SUPER_MAGIC`, `include/uapi/linux/magic.h`.
 pub(crate) const PROC_MAGIC: u64 = 0x9fa0;
 /// `PROC_ROOT_INO`, `include/linux/proc_fs.h`.

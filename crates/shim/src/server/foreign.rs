@@ -8,6 +8,7 @@
 //!
 //! ```text
 //! bundle/config.json   the specification
+//! bundle/shared…       mounts of other containers that this one shares
 //! bundle/rootfs        where the root file system is mounted
 //! bundle/process.json  the process of an exec
 //! bundle/pid           written by the runtime
@@ -68,6 +69,7 @@ impl Foreign {
                 let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
                 rustix::mount::mount_change("/", slave)?;
                 rootfs.iter().try_for_each(|layer| mount(layer, &target))?;
+                bring(&path, &mut spec.mounts)?;
                 spec.root.get_or_insert_default().path = target.to_string_lossy().into_owned();
             }
             fs::write(path.join("config.json"), serde_json::to_vec(spec)?)?;
@@ -196,6 +198,24 @@ impl Foreign {
     }
 }
 
+/// Brings mounts of other containers (`/dev/shm`, with an IPC namespace) here: the runtime could not, they are mounted in
+/// another mount namespace.
+fn bring(bundle: &Path, mounts: &mut [Mount]) -> io::Result<()> {
+    for (number, mount) in mounts.iter_mut().enumerate() {
+        let Some(clone) = berth_runtime::clone_of_process(Path::new(&mount.source)) else { continue };
+        let clone = clone?;
+        let target = bundle.join(format!("{SHARED}{number}"));
+        fs::create_dir(&target)?;
+        let flags = rustix::mount::MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+        rustix::mount::move_mount(&clone, "", rustix::fs::CWD, &target, flags)?;
+        mount.source = target.to_string_lossy().into_owned();
+    }
+    Ok(())
+}
+
+/// How the mounts of others are called in a bundle.
+const SHARED: &str = "shared";
+
 /// Removes a bundle: what is ours of it, never what a root file system may still be mounted over.
 fn clear(bundle: &Path) {
     let rootfs = bundle.join("rootfs");
@@ -204,6 +224,11 @@ fn clear(bundle: &Path) {
         let _ = fs::remove_file(bundle.join(name));
     }
     let _ = fs::remove_dir(rootfs);
+    let shared = fs::read_dir(bundle).into_iter().flatten().flatten().map(|entry| entry.path());
+    for place in shared.filter(|path| path.to_string_lossy().contains(&format!("/bundle/{SHARED}"))) {
+        let _ = rustix::mount::unmount(&place, rustix::mount::UnmountFlags::DETACH);
+        let _ = fs::remove_dir(place);
+    }
     let _ = fs::remove_dir(bundle);
     // It stays while the shim itself has something there.
     let _ = bundle.parent().map(fs::remove_dir);

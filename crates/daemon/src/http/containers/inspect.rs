@@ -15,6 +15,10 @@ use super::super::server::Server;
 pub(crate) async fn inspect(server: Arc<Server>, call: Call) -> Result<Answer, Error> {
     let container = server.engine.container(&call.name)?;
     let mut inspect = render(&container);
+    if inspect.host_config.links.is_some() {
+        let links = server.engine.container_links(&container);
+        inspect.host_config.links = (!links.is_empty()).then_some(links);
+    }
     let graph = server.engine.container_graph_driver(&container.record.id)?;
     inspect.driver.clone_from(&graph.name);
     inspect.graph_driver = Some(GraphDriver { data: Some(graph.data), name: graph.name });

@@ -33,7 +33,9 @@ pub(crate) async fn list(server: Arc<Server>, call: Call) -> Result<Answer, Erro
     let mut names = Names::default();
     for container in &containers {
         let size = size_of(&server, &container.record.id).await?;
-        list.push(Summary { image: names.of(&server, container), ..summary(container, size) });
+        let mut summary = Summary { image: names.of(&server, container), ..summary(container, size) };
+        summary.names.extend(link_names(&server, container));
+        list.push(summary);
     }
     Answer::json_for(&list, call.version, LIST_CHANGES)
 }
@@ -48,7 +50,11 @@ fn brief(server: &Server, containers: &[Arc<Container>], version: Version) -> Re
         if text.len() > 1 {
             text.push(b',');
         }
-        let told = (names.of(server, container), status(&container.state, now));
+        let told = Told {
+            image: names.of(server, container),
+            status: status(&container.state, now),
+            links: link_names(server, container).collect(),
+        };
         server.summaries.add(container, version, told, &mut text)?;
     }
     text.extend_from_slice(b"]\n");
@@ -62,13 +68,28 @@ pub(crate) struct Summaries(RwLock<HashMap<(String, Version), Kept>>);
 /// A container's text, and what it was made of.
 struct Kept {
     container: Arc<Container>,
-    /// The image as it is called now, and the words for the state, which depend on the time.
-    told: (String, String),
+    told: Told,
     text: Bytes,
 }
 
+/// What depends on more than the container.
+#[derive(Debug, PartialEq, Eq)]
+struct Told {
+    /// The image as it is called now.
+    image: String,
+    /// The words for the state, which depend on the time.
+    status: String,
+    /// The names that others gave it.
+    links: Vec<String>,
+}
+
+/// What others call a container.
+fn link_names(server: &Server, container: &Container) -> impl Iterator<Item = String> {
+    server.engine.container_link_names(container).into_iter().map(|name| format!("/{name}"))
+}
+
 impl Kept {
-    fn fits(&self, container: &Arc<Container>, told: &(String, String)) -> bool {
+    fn fits(&self, container: &Arc<Container>, told: &Told) -> bool {
         Arc::ptr_eq(&self.container, container) && self.told == *told
     }
 }
@@ -79,7 +100,7 @@ impl Summaries {
         &self,
         container: &Arc<Container>,
         version: Version,
-        told: (String, String),
+        told: Told,
         to: &mut Vec<u8>,
     ) -> Result<(), Error> {
         let key = (container.record.id.clone(), version);
@@ -89,7 +110,9 @@ impl Summaries {
             to.extend_from_slice(&kept.text);
             return Ok(());
         }
-        let summary = Summary { image: told.0.clone(), status: told.1.clone(), ..summary(container, None) };
+        let summary = summary(container, None);
+        let names = summary.names.iter().chain(&told.links).cloned().collect();
+        let summary = Summary { names, image: told.image.clone(), status: told.status.clone(), ..summary };
         let list = berth_api::version::to_vec(&[summary], version, LIST_CHANGES)?;
         let text = &list[1..list.len() - 1];
         to.extend_from_slice(text);

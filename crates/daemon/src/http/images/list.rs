@@ -21,7 +21,7 @@ pub(crate) async fn list(server: Arc<Server>, call: Call) -> Result<Answer, Erro
     let options = ImageListOptions {
         all: call.query.flag("all"),
         filters,
-        shared_size: call.query.flag("shared-size"),
+        shared_size: !call.version.is_before(42) && call.query.flag("shared-size"),
     };
     let images = server.engine.image_list(&options).await?;
     let list: Vec<_> = images.iter().map(summary).collect();
