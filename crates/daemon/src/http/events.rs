@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use berth_api::event::{Actor, CHANGES, Message};
 use berth_api::{Version, version};
-use berth_engine::{Event, EventsRequest};
+use berth_engine::{Event, EventsRequest, Time};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use hyper::header::ACCEPT;
@@ -54,7 +54,11 @@ impl Form {
 }
 
 pub(crate) async fn events(server: Arc<Server>, call: Call) -> Result<Answer, Error> {
-    let moment = |name: &str| parse_moment(call.query.text(name)).map_err(Error::into_failure);
+    let moment = |name: &str| match call.query.text(name) {
+        // Here zero is a moment, too: all that is kept is after it.
+        "0" => Ok(Some(Time::from_unix_nanos(0))),
+        text => parse_moment(text).map_err(Error::into_failure),
+    };
     let (since, until) = (moment("since")?, moment("until")?);
     if let (Some(since), Some(until)) = (since, until)
         && until < since
