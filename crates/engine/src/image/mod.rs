@@ -61,6 +61,8 @@ pub struct Image {
     pub repo_tags: Vec<String>,
     /// `name@sha256:…`.
     pub repo_digests: Vec<String>,
+    /// The image that it was made from by a commit here; empty otherwise.
+    pub parent: String,
     /// Its configuration document.
     pub config: berth_oci::ImageConfig,
     /// Bytes of all its layers.

@@ -83,6 +83,7 @@ impl Inner {
             id: image.id.to_string(),
             repo_tags,
             repo_digests,
+            parent: image.parent.as_ref().map(ToString::to_string).unwrap_or_default(),
             config: image.config.clone(),
             size: image.size,
             graph_driver: graph_driver(&self.store.snapshots().view(&image.id).map_err(error)?),

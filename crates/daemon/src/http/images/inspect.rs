@@ -24,7 +24,7 @@ fn render(image: Image) -> Inspect {
         id: image.id,
         repo_tags: image.repo_tags,
         repo_digests: image.repo_digests,
-        parent: config.parent,
+        parent: image.parent,
         comment: config.comment,
         created: config.created.unwrap_or_default(),
         docker_version: config.docker_version,
