@@ -133,3 +133,51 @@ fn another_user_sees_and_executes_nothing_below_the_roots() {
     let run_it = run(execute.arg(programs[0]));
     assert_ne!(run_it.code, 0, "{run_it:?}");
 }
+
+/// What lies in a volume is the containers' making: no link in it leads a mount of a part of it out of it.
+#[test]
+fn a_part_of_a_volume_is_never_outside_of_it() {
+    let engine = Engine::with_images(&["busybox"]);
+    let part = |subpath: &str, script: &str| {
+        let mount = format!("type=volume,src=shared,dst=/part,volume-subpath={subpath}");
+        engine.run(Client::Docker, &["run", "--rm", "--mount", &mount, "busybox", "sh", "-c", script])
+    };
+    let script = "cd /v; ln -s / root; ln -s /etc absolute; ln -s ../../../../../../etc up; mkdir -p d/e; ln -s d in; \
+                  echo inside >d/e/file";
+    engine.run(Client::Docker, &["run", "--rm", "-v", "shared:/v", "busybox", "sh", "-c", script]).ok();
+    for subpath in ["d/e", "in/e"] {
+        assert_eq!(part(subpath, "cat /part/file").ok(), "inside", "{subpath}");
+    }
+    let base = engine.data_root().join("volumes/shared/_data");
+    let base = base.display();
+    for subpath in ["root", "absolute", "up", "root/etc", "in/../../x"] {
+        let refused = part(subpath, "true");
+        assert_ne!(refused.code, 0, "{subpath}");
+        let escapes =
+            format!("path concatenation escapes the base directory, base: {base}, subpath: {subpath}");
+        let relative = "subpath must be a relative path within the volume";
+        assert!(refused.stderr.contains(&escapes) || refused.stderr.contains(relative), "{refused:?}");
+    }
+    let missing = format!("cannot access path {base}/nope: lstat {base}/nope: no such file or directory");
+    assert!(part("nope", "true").stderr.contains(&missing));
+
+    // A container that swaps a directory for a link all the time finds no moment at which it helps.
+    let swap =
+        "cd /v; while :; do mkdir swap; usleep 9000; rmdir swap; ln -s / swap; usleep 1000; rm swap; done";
+    engine
+        .run(Client::Docker, &["run", "-d", "--name", "swap", "-v", "shared:/v", "busybox", "sh", "-c", swap])
+        .ok();
+    let (mut started, mut refused) = (0, 0);
+    for _ in 0..60 {
+        let seen = part("swap", "ls -A /part");
+        match seen.code {
+            0 => {
+                assert_eq!(seen.stdout, "", "the root of the host");
+                started += 1;
+            }
+            _ => refused += 1,
+        }
+    }
+    assert!(started > 0 && refused > 0, "{started} started, {refused} refused: nothing was swapped");
+    engine.berth("rm -f swap").ok();
+}

@@ -30,6 +30,7 @@ pub(crate) mod restart;
 mod sample;
 pub(crate) mod signal;
 mod start;
+mod subpath;
 pub(crate) mod task;
 mod top;
 mod update;

@@ -17,7 +17,7 @@ use berth_shim::client::{Attach, Relay, Start, StartError, StdinMode};
 
 use super::network::{self, Sandbox};
 use super::task::Running;
-use super::{Container, NetworkState, Record};
+use super::{Container, NetworkState, Record, subpath};
 use crate::Inner;
 use crate::error::{Error, Result, chain};
 use crate::rootfs::RootFs;
@@ -91,6 +91,7 @@ fn prepare(engine: &Inner, record: &Record) -> Result<(Spec, Vec<Mount>)> {
         )));
     }
     let linked = engine.linked(record)?;
+    let is_ours = matches!(engine.runtime(&host.runtime)?, berth_shim::Runtime::Linked);
     let wants_init = host.init.unwrap_or(engine.config.init);
     let input = Input {
         record,
@@ -99,6 +100,7 @@ fn prepare(engine: &Inner, record: &Record) -> Result<(Spec, Vec<Mount>)> {
         resources,
         root_path: &engine.paths.rootfs_text,
         cgroups_path: engine.cgroups_path(record),
+        subpaths: subpath::sources(record, is_ours)?,
         etc_files: files::mounts(engine, record)?,
         joins: joins(engine, record)?,
         link_env: linked.iter().flat_map(|linked| linked.environment(&record.name)).collect(),

@@ -5,6 +5,8 @@ pub(crate) mod mounts;
 pub(crate) mod process;
 pub(crate) mod resources;
 
+use std::collections::BTreeMap;
+
 use berth_oci::container::NetworkMode;
 use berth_oci::runtime::{
     Linux, LinuxNamespace, LinuxNamespaceType, LinuxResources, Mount, Root, Spec, VERSION,
@@ -30,6 +32,8 @@ pub(crate) struct Input<'a> {
     pub(crate) root_path: &'a str,
     /// Its cgroup.
     pub(crate) cgroups_path: String,
+    /// Parts of volumes that are mounted in their stead: destination, path on the host.
+    pub(crate) subpaths: BTreeMap<&'a str, String>,
     /// The files under `/etc` that are its own: path inside, path on the host.
     pub(crate) etc_files: Vec<(&'static str, String)>,
     /// First processes of the containers whose namespaces it joins.

@@ -90,7 +90,7 @@ fn asked(input: &Input<'_>) -> Result<Vec<Mount>> {
     for point in &record.mounts {
         list.push(match point.kind.as_str() {
             "tmpfs" => tmpfs(&point.destination, point.options.iter().map(String::as_str))?,
-            _ => bind(point, input.recursive_readonly)?,
+            _ => bind(point, input)?,
         });
     }
     for (destination, options) in record.host_config.tmpfs.iter().flatten() {
@@ -105,7 +105,8 @@ fn asked(input: &Input<'_>) -> Result<Vec<Mount>> {
     Ok(list)
 }
 
-fn bind(point: &MountPoint, recursive_readonly: bool) -> Result<Mount> {
+fn bind(point: &MountPoint, input: &Input<'_>) -> Result<Mount> {
+    let recursive_readonly = input.recursive_readonly;
     let has = |option: &str| point.options.iter().any(|have| have == option);
     let mut options = vec![if has("bind") { "bind" } else { "rbind" }];
     if !point.writable {
@@ -115,13 +116,10 @@ fn bind(point: &MountPoint, recursive_readonly: bool) -> Result<Mount> {
         options.push(if recursive_readonly && !has("ro-non-recursive") { "rro" } else { "ro" });
     }
     options.push(if point.propagation.is_empty() { "rprivate" } else { &point.propagation });
-    let source = match &point.subpath {
-        Some(subpath) => format!("{}/{subpath}", point.source),
-        None => point.source.clone(),
-    };
+    let source = input.subpaths.get(point.destination.as_str()).unwrap_or(&point.source);
     // Docker takes the paths of `Volumes` as they come; inside they are below the root in any case.
     let destination = format!("/{}", point.destination.trim_start_matches('/'));
-    Ok(Mount::new("bind", &source, &destination, &options))
+    Ok(Mount::new("bind", source, &destination, &options))
 }
 
 /// A `tmpfs` with Docker's defaults under the user's options.

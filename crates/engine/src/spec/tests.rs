@@ -45,6 +45,7 @@ fn try_spec_of(config: Value, host: Value) -> Result<Value> {
         resources: resources::limits(&record.host_config),
         root_path: "/run/berth/rootfs",
         cgroups_path: "/berth/0123".to_owned(),
+        subpaths: BTreeMap::new(),
         etc_files: vec![("/etc/hosts", "/c/hosts".to_owned())],
         joins: Joins { pid: Some(7), ipc: Some(8) },
         link_env: Vec::new(),
