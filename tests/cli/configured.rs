@@ -85,6 +85,7 @@ fn tls_without_an_authority_speaks_to_whoever_answers() {
     };
     for client in CLIENTS {
         assert_eq!(say(client, &["--tls", "--tlscacert", &certificate]).ok(), "");
+        assert_eq!(say(client, &["--tlsverify", "--tlscacert", &certificate]).ok(), "", "its own authority");
         // Who wants to know needs somebody to ask.
         let without = say(client, &["--tlsverify"]);
         assert_ne!(without.code, 0);

@@ -291,3 +291,18 @@ fn a_registry_that_hands_on_is_a_mirror() {
     assert_eq!(digest_of(&engine, &name), digest);
     std::fs::remove_file(config).unwrap();
 }
+
+#[test]
+fn a_certificate_that_is_its_own_authority_will_do() {
+    let (registry, certificate) = Registry::self_signed();
+    let host = &registry.host;
+    let engine = Engine::with_images(&["busybox"]);
+    let name = format!("{host}/b:1");
+    engine.docker(&format!("tag busybox {name}")).ok();
+    let folder = std::path::Path::new("/etc/berth/certs.d").join(host);
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("ca.crt"), certificate).unwrap();
+    let pushed = engine.docker(&format!("push {name}"));
+    std::fs::remove_dir_all(&folder).unwrap();
+    pushed.ok();
+}

@@ -48,6 +48,19 @@ impl Registry {
         (registry, files)
     }
 
+    /// A registry whose certificate is its own authority; that certificate.
+    pub fn self_signed() -> (Self, String) {
+        let tls = "  tls:\n    certificate: {dir}/server.crt\n    key: {dir}/server.key\n";
+        let registry = Self::start(tls, |dir| {
+            let script = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=registry -addext \
+                subjectAltName=IP:127.0.0.1 -keyout \"$1/server.key\" -out \"$1/server.crt\"";
+            let made = Command::new("sh").args(["-c", script, "sh"]).arg(dir).output().unwrap();
+            assert!(made.status.success(), "{made:?}");
+        });
+        let certificate = fs::read_to_string(registry.dir.path().join("server.crt")).unwrap();
+        (registry, certificate)
+    }
+
     /// A registry that hands on what the one at `remote` has.
     pub fn mirror_of(remote: &str) -> Self {
         Self::start(&format!("proxy:\n  remoteurl: http://{remote}\n"), |_| {})

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use base64::Engine as _;
-use berth_tls::{Anyone, read_certificates, read_key, system_roots};
+use berth_tls::{Anyone, read_certificates, read_key, system_roots, verifier};
 use bytes::Bytes;
 use hickory_resolver::TokioResolver;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -207,8 +207,12 @@ fn tls_config(options: &Options, host: &str) -> Result<ClientConfig, String> {
         builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone(Arc::clone(&provider))))
     } else {
         let mut roots = trusted();
-        roots.add_parsable_certificates(own.authorities);
-        builder.with_root_certificates(roots)
+        roots.add_parsable_certificates(own.authorities.iter().cloned());
+        match verifier(roots, own.authorities, provider) {
+            Ok(verifier) => builder.dangerous().with_custom_certificate_verifier(verifier),
+            // Nobody is trusted: every certificate is refused, when there is one.
+            Err(_) => builder.with_root_certificates(RootCertStore::empty()),
+        }
     };
     match own.client {
         Some((chain, key)) => builder

@@ -4,10 +4,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use berth_tls::{Anyone, system_roots};
+use berth_tls::{Anyone, system_roots, verifier};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 
 pub use berth_tls::{FileError, read_certificates, read_key};
@@ -70,7 +70,12 @@ impl Tls {
         let builder = if options.skip_verify {
             builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone(provider)))
         } else {
-            builder.with_root_certificates(roots(options.ca.as_deref())?)
+            let (roots, own) = roots(options.ca.as_deref())?;
+            match verifier(roots, own, provider) {
+                Ok(verifier) => builder.dangerous().with_custom_certificate_verifier(verifier),
+                // Nobody is trusted: every certificate is refused, when there is one.
+                Err(_) => builder.with_root_certificates(RootCertStore::empty()),
+            }
         };
         let config = match (&options.certificate, &options.key) {
             (None, None) => builder.with_no_client_auth(),
@@ -94,13 +99,15 @@ impl Tls {
     }
 }
 
-fn roots(ca: Option<&Path>) -> Result<RootCertStore, TlsError> {
+/// Whom to trust, and the certificates that the user has named.
+fn roots(ca: Option<&Path>) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), TlsError> {
     // A system without any trusts nobody.
-    let Some(path) = ca else { return Ok(system_roots()) };
+    let Some(path) = ca else { return Ok((system_roots(), Vec::new())) };
     let mut roots = RootCertStore::empty();
-    let (added, _) = roots.add_parsable_certificates(read_certificates(path)?);
+    let own = read_certificates(path)?;
+    let (added, _) = roots.add_parsable_certificates(own.iter().cloned());
     if added == 0 {
         return Err(FileError::Empty { path: path.to_owned(), what: "certificate" }.into());
     }
-    Ok(roots)
+    Ok((roots, own))
 }
