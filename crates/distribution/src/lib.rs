@@ -20,6 +20,7 @@ mod document;
 mod download;
 mod endpoint;
 mod error;
+mod fetch;
 #[doc(hidden)]
 pub mod fuzz;
 mod options;
@@ -32,6 +33,7 @@ mod transport;
 pub use client::{Client, Login, Resolved};
 pub use document::Put;
 pub use error::{Class, Error};
+pub use fetch::Fetched;
 pub use options::{Credentials, InvalidOption, Options, Proxies, Registry};
 pub use pull::{Pull, Pulled};
 pub use push::{Push, Pushed};

@@ -174,7 +174,8 @@ impl Session {
         }
     }
 
-    async fn try_once(&self, ask: &Ask) -> Result<Response<Incoming>, Error> {
+    /// Sends a request, following redirects as [`Session::send`] does. Challenges and refusals are answers.
+    pub(crate) async fn try_once(&self, ask: &Ask) -> Result<Response<Incoming>, Error> {
         let own = origin(&ask.url);
         let mut url = ask.url.clone();
         for _ in 0..=REDIRECTS_MAX {

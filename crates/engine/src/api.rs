@@ -429,6 +429,12 @@ impl Engine {
     ) -> Result<String> {
         self.inner.image_import(archive, import).await
     }
+
+    /// The same with an archive that a URL gives. The import ends when nobody reads its progress any more; its last
+    /// word is the new image's id.
+    pub fn image_import_from(&self, url: String, import: ImageImport) -> Produced<TransferProgress> {
+        self.inner.image_import_from(url, import)
+    }
 }
 
 /// Networks: what `inspect` and clients need of the three that are always there.

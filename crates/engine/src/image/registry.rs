@@ -7,7 +7,7 @@ use berth_oci::image::Document;
 use berth_oci::{Platform, Reference};
 use tokio::sync::mpsc;
 
-use super::Produced;
+use super::{ImageImport, Produced};
 use crate::Inner;
 use crate::error::{Error, Result, chain};
 
@@ -162,6 +162,20 @@ impl Inner {
             }
             Ok(pushed)
         }))
+    }
+
+    /// Imports the archive that a URL gives.
+    pub(crate) fn image_import_from(
+        self: &Arc<Self>,
+        url: String,
+        import: ImageImport,
+    ) -> Produced<TransferProgress> {
+        self.transfer(async move |engine: Arc<Inner>, updates: OnUpdate| {
+            let archive = engine.registry_client().fetch(&url, &updates).await.map_err(error)?;
+            let status = engine.image_import(archive, import).await?;
+            updates(Update { status, ..Update::default() });
+            Ok(Vec::new())
+        })
     }
 
     /// Runs a transfer; it ends when nobody reads of it any more.

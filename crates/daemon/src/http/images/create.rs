@@ -1,10 +1,9 @@
-//! `POST /images/create`: import of an archive, and pull
+//! `POST /images/create`: import of an archive, from the client or from a URL, and pull
 
 use std::sync::Arc;
 
 use berth_api::progress::Message;
 use berth_engine::ImageImport;
-use hyper::StatusCode;
 use tokio::io::AsyncRead;
 
 use super::super::answer::Answer;
@@ -16,13 +15,6 @@ pub(crate) async fn create(server: Arc<Server>, mut call: Call) -> Result<Answer
     if !call.query.text("fromImage").is_empty() {
         return super::registry::pull(&server, &call).await;
     }
-    let source = call.query.text("fromSrc");
-    if source != "-" {
-        return Err(Error::new(
-            StatusCode::NOT_IMPLEMENTED,
-            "importing an image from a URL is not built yet",
-        ));
-    }
     let import = ImageImport {
         repository: call.query.some("repo").map(str::to_owned),
         tag: call.query.some("tag").map(str::to_owned),
@@ -30,6 +22,10 @@ pub(crate) async fn create(server: Arc<Server>, mut call: Call) -> Result<Answer
         changes: call.query.all("changes").map(str::to_owned).collect(),
         platform: call.query.some("platform").map(str::to_owned),
     };
+    let source = call.query.text("fromSrc");
+    if source != "-" {
+        return super::registry::transfer(server.engine.image_import_from(source.to_owned(), import)).await;
+    }
     let archive = call.take_body().into_reader();
     Ok(import_archive(&server, archive, import).await)
 }

@@ -77,7 +77,7 @@ pub(crate) async fn push(server: Arc<Server>, call: Call) -> Result<Answer, Erro
 }
 
 /// The progress as it is told. What goes wrong before the first word of it is the answer's status, as in Docker.
-async fn transfer(mut progress: Produced<TransferProgress>) -> Result<Answer, Error> {
+pub(super) async fn transfer(mut progress: Produced<TransferProgress>) -> Result<Answer, Error> {
     let first = match progress.next().await {
         Some(Err(error)) => return Err(error.into()),
         first => first,
