@@ -4,6 +4,7 @@
 
 mod archive;
 mod contract;
+mod wait;
 
 use berth_tests::Engine;
 

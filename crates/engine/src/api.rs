@@ -137,9 +137,22 @@ impl Engine {
         self.inner.remove(container, options).await
     }
 
-    /// Begins to wait: what happens after this call returned is not missed. Then [`Wait::result`] waits.
+    /// Begins to wait: what happens after this call returned is not missed. Then [`Wait::result`] waits. A container
+    /// that removed itself at its end can be waited for, by its whole id, for some seconds more.
     pub fn container_wait(&self, container: &str, condition: WaitCondition) -> Result<Wait> {
-        Ok(Wait { receiver: self.inner.registry.find(container)?.subscribe(condition) })
+        let registry = &self.inner.registry;
+        let missing = match registry.find(container) {
+            Ok(slot) => return Ok(Wait { receiver: slot.subscribe(condition) }),
+            Err(error) => error,
+        };
+        match registry.departed(container) {
+            Some(result) if condition != WaitCondition::NextExit => {
+                let (sender, receiver) = oneshot::channel();
+                let _ = sender.send(result); // the receiver is here
+                Ok(Wait { receiver })
+            }
+            _ => Err(missing),
+        }
     }
 
     /// What is known of a container now. Never waits.

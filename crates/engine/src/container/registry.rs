@@ -3,9 +3,10 @@
 //! Invariant: nobody waits for a container here. The maps are sharded and locked for as long as an entry takes to be
 //! found or changed; what an entry says of its container is replaced whole, never changed in place.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use berth_shim::client::Shim;
 use tokio::sync::{mpsc, oneshot};
@@ -17,12 +18,23 @@ use crate::stats::Sample;
 
 /// How many shards a map has: one for each first digit of an id.
 const SHARDS: usize = 16;
+/// How long the end of a container is remembered that removed itself, and of how many.
+const DEPARTED_TIME: Duration = Duration::from_secs(10);
+const DEPARTED_MAX: usize = 1024;
 
 /// All containers of an engine.
 pub(crate) struct Registry {
     ids: [RwLock<BTreeMap<String, Arc<Slot>>>; SHARDS],
     names: [RwLock<HashMap<String, String>>; SHARDS],
     hasher: std::hash::RandomState,
+    departed: Mutex<VecDeque<Departed>>,
+}
+
+/// The end of a container that removed itself.
+struct Departed {
+    at: Instant,
+    id: String,
+    exit_code: i32,
 }
 
 /// One container's entry: what it published last, and the way to its task.
@@ -51,7 +63,31 @@ impl Registry {
             ids: std::array::from_fn(|_| RwLock::default()),
             names: std::array::from_fn(|_| RwLock::default()),
             hasher: std::hash::RandomState::new(),
+            departed: Mutex::default(),
         }
+    }
+
+    /// Remembers how a container ended that removes itself now.
+    ///
+    /// Some clients start a container and only then ask to wait for it (dockerode's `run`). With an engine that is slow
+    /// enough they are always in time; here such a container is often gone before they ask.
+    pub(crate) fn depart(&self, id: &str, exit_code: i32) {
+        let mut departed = self.departed.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        while departed.len() >= DEPARTED_MAX
+            || departed.front().is_some_and(|first| now.duration_since(first.at) > DEPARTED_TIME)
+        {
+            departed.pop_front();
+        }
+        departed.push_back(Departed { at: now, id: id.to_owned(), exit_code });
+    }
+
+    /// How a container ended that removed itself a moment ago, by its whole id.
+    pub(crate) fn departed(&self, id: &str) -> Option<WaitResult> {
+        let departed = self.departed.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = departed.iter().rev().find(|departed| departed.id == id)?;
+        let in_time = found.at.elapsed() <= DEPARTED_TIME;
+        in_time.then(|| WaitResult { status_code: i64::from(found.exit_code), error: None })
     }
 
     /// Takes a name for a container, or tells whose it is.

@@ -351,6 +351,7 @@ impl Task {
 
     async fn auto_remove(&mut self) {
         let options = RemoveOptions { force: true, volumes: true, link: false };
+        self.engine.registry.depart(&self.container.record.id, self.container.state.exit_code);
         if let Err(error) = self.remove(options).await {
             tracing::error!(container.id = %self.container.record.id, "removing after the end: {}", chain(&error));
         }
