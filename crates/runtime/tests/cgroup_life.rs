@@ -145,6 +145,27 @@ fn the_oom_killer_is_noticed() {
     assert_eq!(group.0.stats().unwrap().memory.oom_kills, 1);
 }
 
+#[test]
+fn the_oom_killer_is_noticed_after_the_group_has_gone() {
+    let memory = LinuxMemory { limit: Some(16 << 20), swap: Some(16 << 20), ..LinuxMemory::default() };
+    let limited = LinuxResources { memory: Some(memory), ..LinuxResources::default() };
+    for (program, killed) in [("exec dd if=/dev/zero of=/dev/null bs=64M count=1", 1), ("exec true", 0)] {
+        // Asked at once, and when the removal has been told, too.
+        for late in [Duration::ZERO, Duration::from_millis(800)] {
+            let group = Group::new(&limited);
+            let watch = group.0.watch_oom().unwrap().expect("there is a memory controller");
+            group.shell(program).wait();
+            group.0.remove().unwrap();
+            std::thread::sleep(late);
+            match watch.count() {
+                Ok(count) => assert_eq!(count, killed, "{program} {late:?}"),
+                // With version 2 the group takes its count along.
+                Err(error) => assert!(group.is_v2(), "{error}"),
+            }
+        }
+    }
+}
+
 fn rule(allow: bool, major: i64, minor: Option<i64>, access: &str) -> LinuxDeviceCgroup {
     LinuxDeviceCgroup { allow, kind: "c".to_owned(), major: Some(major), minor, access: access.to_owned() }
 }

@@ -1,8 +1,9 @@
 //! Word of processes that were killed because the memory of their group ran out.
 
+use std::cell::Cell;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use rustix::event::{EventfdFlags, eventfd};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::OFlags;
 
 use super::error::Error;
@@ -13,7 +14,7 @@ use super::hierarchy::{Controller, Version};
 /// A descriptor that becomes ready when the OOM killer looked at a group.
 ///
 /// Wait for what [`OomWatch::interest`] says, then call [`OomWatch::count`], which also makes it silent again. The
-/// watch holds no reference to the group; when that is removed, it becomes ready one last time and counting fails.
+/// watch holds no reference to the group; when that is removed, it becomes ready one last time.
 #[derive(Debug)]
 pub struct OomWatch {
     /// Version 1: an eventfd that the kernel signals. Version 2: `memory.events` itself.
@@ -23,9 +24,12 @@ pub struct OomWatch {
 
 #[derive(Debug)]
 enum Source {
-    V1 { control: OwnedFd },
+    V1 { control: OwnedFd, signals: Cell<u64> },
     V2,
 }
+
+/// How long the signal of a removed group is waited for: the kernel sends it some tens of milliseconds late.
+const FAREWELL: Timespec = Timespec { tv_sec: 0, tv_nsec: 500_000_000 };
 
 impl Cgroup {
     /// Watches the group. `None` when the host has no memory controller.
@@ -46,7 +50,7 @@ impl Cgroup {
         let control = dir.open("memory.oom_control", OFlags::RDONLY).map_err(failed)?;
         let line = format!("{} {}", ready.as_raw_fd(), control.as_raw_fd());
         self.set(dir, "cgroup.event_control", line)?;
-        Ok(Some(OomWatch { ready, source: Source::V1 { control } }))
+        Ok(Some(OomWatch { ready, source: Source::V1 { control, signals: Cell::new(0) } }))
     }
 
     /// How many processes of the group the OOM killer has killed so far. Version 1 leaves out groups below.
@@ -75,20 +79,47 @@ impl OomWatch {
 
     /// How many processes have been killed so far, and be silent until the next.
     ///
+    /// Of a group that is gone version 1 tells how often the memory ran out instead, its own or that of a group
+    /// above it: the count is lost with the group, the signals are not. To tell them from the one signal that says
+    /// farewell this may wait half a second. So who asks at the end of the last process misses nothing, even where
+    /// systemd was there first.
+    ///
     /// # Errors
-    /// [`Error::Io`] when the group is gone.
+    /// [`Error::Io`] when the group is gone, on version 2.
     pub fn count(&self) -> Result<u64, Error> {
         let failed = |errno| Error::io("read", "the memory events of a cgroup", errno);
         let mut buffer = [0_u8; 512];
-        let count = match &self.source {
-            Source::V1 { control } => {
-                // Not ready is no error: the caller wants the count.
-                let _ = rustix::io::read(&self.ready, &mut buffer[..8]);
-                rustix::io::pread(control, &mut buffer, 0).map_err(failed)?
+        let read = match &self.source {
+            Source::V1 { control, signals } => {
+                self.take_signals(signals);
+                let read = rustix::io::pread(control, &mut buffer, 0);
+                if read == Err(rustix::io::Errno::NODEV) {
+                    return Ok(self.signals_of_removed(signals));
+                }
+                read
             }
-            Source::V2 => rustix::io::pread(&self.ready, &mut buffer, 0).map_err(failed)?,
+            Source::V2 => rustix::io::pread(&self.ready, &mut buffer, 0),
         };
-        Ok(killed(&String::from_utf8_lossy(&buffer[..count])))
+        Ok(killed(&String::from_utf8_lossy(&buffer[..read.map_err(failed)?])))
+    }
+
+    /// Adds the signals that came since the last call.
+    fn take_signals(&self, signals: &Cell<u64>) {
+        let mut buffer = [0_u8; 8];
+        // Not ready is no error: there is nothing to add.
+        if rustix::io::read(&self.ready, &mut buffer) == Ok(8) {
+            signals.set(signals.get() + u64::from_ne_bytes(buffer));
+        }
+    }
+
+    /// The signals without the last one. Memory that ran out was told before anything was killed for it, so without
+    /// any there is nothing to wait for.
+    fn signals_of_removed(&self, signals: &Cell<u64>) -> u64 {
+        if signals.get() == 1 {
+            let _ = poll(&mut [PollFd::new(&self.ready, PollFlags::IN)], Some(&FAREWELL));
+            self.take_signals(signals);
+        }
+        signals.get().saturating_sub(1)
     }
 }
 

@@ -74,11 +74,12 @@ impl Group {
         }
     }
 
-    /// Whether the kernel has ever killed.
+    /// Whether the kernel has ever killed. The watch knows it even of a group that systemd has taken away, on
+    /// version 1; without a watch the group may know.
     pub(super) fn oom_killed(&self) -> bool {
-        // Where there is no watch yet, or the group is gone, there is only one of the two.
-        let count = self.cgroup.as_ref().and_then(|cgroup| cgroup.oom_kills().ok());
-        count.unwrap_or(0).max(self.killed) > 0
+        let watched = self.oom.as_ref().and_then(|(oom, _)| oom.count().ok());
+        let counted = || self.cgroup.as_ref().and_then(|cgroup| cgroup.oom_kills().ok());
+        watched.or_else(counted).unwrap_or(0).max(self.killed) > 0
     }
 
     /// Kills all in it.
