@@ -90,7 +90,7 @@ pub(crate) struct Published {
 
 impl Ingest {
     pub(crate) fn begin(shared: &Arc<Shared>) -> Result<Self, Error> {
-        let name = format!("{:x}", shared.ingests.fetch_add(1, Ordering::Relaxed));
+        let name = format!("{:x}-{:x}", shared.salt, shared.ingests.fetch_add(1, Ordering::Relaxed));
         dir::make(&shared.dirs.ingest, &name, dir::PRIVATE)
             .map_err(Error::io(format!("write {}/ingest/{name}", shared.path.display())))?;
         let dir = dir::open(&shared.dirs.ingest, name.as_str())

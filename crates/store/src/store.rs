@@ -44,6 +44,8 @@ pub(crate) struct Shared {
     index: RwLock<Index>,
     pub(crate) snapshots: Snapshotted,
     pub(crate) ingests: AtomicU64,
+    /// Distinguishes the names of ingests from those of earlier lives of the store: see [`dir::spread`].
+    pub(crate) salt: u32,
 }
 
 /// The directories of a store, opened.
@@ -86,10 +88,13 @@ impl Store {
             snapshots: open_dir(&path.join("snapshots"))?,
             ingest: open_dir(&path.join("ingest"))?,
         };
+        dir::spread(&dirs.ingest);
         // The directories themselves must not go away with the power either.
         dir::sync(&root_dir).map_err(Error::at("sync directory", &path))?;
         let trash_dir = open_dir(&path.join("trash"))?;
         let trash = Trash::start(trash_dir).map_err(Error::io("start the trash thread"))?;
+        let salt = getrandom::u32()
+            .map_err(|error| Error::Io { what: "random numbers".to_owned(), source: error.into() })?;
         let shared = Arc::new(Shared {
             path,
             dirs,
@@ -99,6 +104,7 @@ impl Store {
             index: RwLock::new(Index::default()),
             snapshots: Snapshotted::default(),
             ingests: AtomicU64::new(0),
+            salt,
             database,
         });
         shared.recover()?;
