@@ -4,12 +4,12 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
+use futures_util::Stream;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::Method;
 use hyper::body::{Body as _, Incoming};
 use hyper::ext::ReasonPhrase;
-use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::endpoint::Endpoint;
 use crate::session::{Ask, Session};
@@ -22,7 +22,6 @@ const PROGRESS_BYTES: u64 = 512 << 10;
 /// The body of an answer as it comes. An end before the length that was announced is an error.
 pub struct Fetched {
     body: Incoming,
-    piece: Bytes,
     current: u64,
     told: u64,
     total: u64,
@@ -67,7 +66,7 @@ impl Client {
         let body = answer.into_body();
         let total = body.size_hint().exact().unwrap_or(0);
         let on_update = OnUpdate::clone(on_update);
-        Ok(Fetched { body, piece: Bytes::new(), current: 0, told: 0, total, on_update })
+        Ok(Fetched { body, current: 0, told: 0, total, on_update })
     }
 }
 
@@ -84,31 +83,22 @@ impl Fetched {
     }
 }
 
-impl AsyncRead for Fetched {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        into: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        loop {
-            if !self.piece.is_empty() {
-                let size = self.piece.len().min(into.remaining());
-                into.put_slice(&self.piece[..size]);
-                self.piece.advance(size);
-                self.current += size as u64;
+impl Stream for Fetched {
+    type Item = io::Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        Poll::Ready(match std::task::ready!(Pin::new(&mut self.body).poll_frame(context)) {
+            None => {
+                self.tell(true);
+                None
+            }
+            Some(Ok(frame)) => {
+                let piece = frame.into_data().unwrap_or_default();
+                self.current += piece.len() as u64;
                 self.tell(false);
-                return Poll::Ready(Ok(()));
+                Some(Ok(piece))
             }
-            match std::task::ready!(Pin::new(&mut self.body).poll_frame(context)) {
-                None => {
-                    self.tell(true);
-                    return Poll::Ready(Ok(()));
-                }
-                Some(Ok(frame)) => self.piece = frame.into_data().unwrap_or_default(),
-                Some(Err(error)) => {
-                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, error)));
-                }
-            }
-        }
+            Some(Err(error)) => Some(Err(io::Error::new(io::ErrorKind::UnexpectedEof, error))),
+        })
     }
 }

@@ -7,7 +7,6 @@ use std::time::Duration;
 use berth_oci::container::EndpointSettings;
 use berth_oci::{Digest, Index};
 use futures_util::future::join_all;
-use tokio::io::AsyncRead;
 use tokio::sync::oneshot;
 
 use crate::container::task::Command;
@@ -18,8 +17,8 @@ use crate::{
     ExecStarted, Filters, HistoryItem, Image, ImageDeleted, ImageImport, ImageListOptions, ImagePull,
     ImagePush, ImageSummary, ListOptions, LiveConfig, LoadProgress, Logs, LogsOptions, PathStat, Produced,
     Pruned, RegistryCredentials, RegistryDocument, RegistryFound, RegistryLogin, RemoveOptions, Result,
-    StatsStream, StopOptions, SystemInfo, Top, TransferProgress, UpdateContainer, WaitCondition, WaitResult,
-    container, image, restore,
+    StatsStream, StopOptions, SystemInfo, Top, TransferProgress, UpdateContainer, Upload, WaitCondition,
+    WaitResult, container, image, restore,
 };
 
 /// The engine itself.
@@ -241,12 +240,7 @@ impl Engine {
     }
 
     /// Unpacks an archive, compressed or not, in a directory of it.
-    pub async fn container_copy_in(
-        &self,
-        container: &str,
-        how: CopyIn,
-        archive: impl AsyncRead + Send + Unpin + 'static,
-    ) -> Result<()> {
+    pub async fn container_copy_in(&self, container: &str, how: CopyIn, archive: impl Upload) -> Result<()> {
         self.inner.copy_in(container, how, archive).await
     }
 
@@ -332,11 +326,7 @@ impl Engine {
     }
 
     /// Loads the images of an archive (docker-archive or OCI layout, compressed or not).
-    pub async fn image_load(
-        &self,
-        archive: impl AsyncRead + Send + Unpin + 'static,
-        quiet: bool,
-    ) -> Result<Produced<LoadProgress>> {
+    pub async fn image_load(&self, archive: impl Upload, quiet: bool) -> Result<Produced<LoadProgress>> {
         Ok(self.inner.image_load(archive, quiet))
     }
 
@@ -426,20 +416,12 @@ impl Engine {
     /// Puts a blob to a registry.
     ///
     /// Errors: it does not have the digest in its name; the registry refuses, or cannot be asked.
-    pub async fn blob_put(
-        &self,
-        request: &DocumentRequest,
-        source: impl AsyncRead + Send + Unpin,
-    ) -> Result<()> {
+    pub async fn blob_put(&self, request: &DocumentRequest, source: impl Upload) -> Result<()> {
         self.inner.blob_put(request, source).await
     }
 
     /// Makes an image of one layer out of a tar archive. Answers with its id.
-    pub async fn image_import(
-        &self,
-        archive: impl AsyncRead + Send + Unpin + 'static,
-        import: ImageImport,
-    ) -> Result<String> {
+    pub async fn image_import(&self, archive: impl Upload, import: ImageImport) -> Result<String> {
         self.inner.image_import(archive, import).await
     }
 

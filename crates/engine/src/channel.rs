@@ -1,9 +1,9 @@
 //! Bytes between threads that block and connections that must not.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt as _};
+use futures_util::{Stream, StreamExt as _};
 use tokio::sync::mpsc;
 
 use crate::error::Result;
@@ -18,7 +18,12 @@ pub(crate) fn chunks() -> (mpsc::Sender<Result<Bytes>>, mpsc::Receiver<Result<By
     mpsc::channel(CHUNKS)
 }
 
-/// What comes from the network, for a thread that reads.
+/// What a client sends, in the pieces in which it comes.
+pub trait Upload: Stream<Item = io::Result<Bytes>> + Send + Unpin + 'static {}
+
+impl<T: Stream<Item = io::Result<Bytes>> + Send + Unpin + 'static> Upload for T {}
+
+/// What comes from the network, for a thread that reads. Nothing is copied on the way.
 pub(crate) struct ChannelReader {
     receiver: mpsc::Receiver<io::Result<Bytes>>,
     current: Bytes,
@@ -26,16 +31,10 @@ pub(crate) struct ChannelReader {
 
 impl ChannelReader {
     /// Reads from this source in the background.
-    pub(crate) fn new(mut source: impl AsyncRead + Send + Unpin + 'static) -> ChannelReader {
+    pub(crate) fn new(mut source: impl Upload) -> ChannelReader {
         let (sender, receiver) = mpsc::channel(CHUNKS);
         tokio::spawn(async move {
-            loop {
-                let mut buffer = BytesMut::with_capacity(CHUNK_BYTES);
-                let chunk = match source.read_buf(&mut buffer).await {
-                    Ok(0) => return,
-                    Ok(_) => Ok(buffer.freeze()),
-                    Err(error) => Err(error),
-                };
+            while let Some(chunk) = source.next().await {
                 let is_last = chunk.is_err();
                 if sender.send(chunk).await.is_err() || is_last {
                     return;
@@ -48,15 +47,25 @@ impl ChannelReader {
 
 impl Read for ChannelReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.current.is_empty() {
-            match self.receiver.blocking_recv() {
-                Some(chunk) => self.current = chunk?,
-                None => return Ok(0),
-            }
-        }
-        let length = self.current.len().min(buffer.len());
+        let length = self.fill_buf()?.len().min(buffer.len());
         self.current.copy_to_slice(&mut buffer[..length]);
         Ok(length)
+    }
+}
+
+impl BufRead for ChannelReader {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        while self.current.is_empty() {
+            match self.receiver.blocking_recv() {
+                Some(chunk) => self.current = chunk?,
+                None => break,
+            }
+        }
+        Ok(&self.current)
+    }
+
+    fn consume(&mut self, bytes: usize) {
+        self.current.advance(bytes);
     }
 }
 

@@ -189,7 +189,7 @@ impl Store {
             )));
         }
         let ingest = Ingest::begin(shared)?;
-        let (target, name) = ingest.unpack_anew(diff_id, stream)?;
+        let (target, name) = ingest.unpack_anew(diff_id, layer::gathered(stream))?;
         ingest.sync()?;
         let _gate = shared.gate();
         let place = layer::directory_name(diff_id);

@@ -20,16 +20,13 @@ use rustix::io::Errno;
 use crate::database::{Batch, Commit};
 use crate::dir::{self, Behind};
 use crate::image::index::{ImageRecord, NameRecord, chain_ids};
-use crate::layer::{self, Compression, Hashed, Job, LayerRecord, Stack};
+use crate::layer::{self, Compression, Hashed, Job, LayerRecord, Source, Stack};
 use crate::store::Shared;
 use crate::{Error, digest_of};
 
 /// The number of files up to which a tree is synced file by file. Syncing the file system instead waits for all that
 /// others have written to it, too.
 const SYNC_FILES_MAX: u32 = 64;
-
-/// How hard layers are compressed that leave for a registry. Further levels cost far more time than they save bytes.
-const GZIP_LEVEL: flate2::Compression = flate2::Compression::new(3);
 
 /// One ingest. What was not published when it is dropped is discarded.
 pub(crate) struct Ingest {
@@ -177,25 +174,23 @@ impl Ingest {
         let layer = self.shared.open_layer(diff_id)?;
         let fail = |error| Error::io(format!("compress layer {diff_id}"))(error);
         let tar = layer::open_tar(layer.as_fd()).map_err(fail)?;
-        let mut tar = Hashed::new(std::io::BufReader::with_capacity(layer::CHUNK, tar));
-        let (file, name) = self.create()?;
-        let mut gzip = Hashed::new(flate2::read::GzEncoder::new(&mut tar, GZIP_LEVEL));
-        let mut file = std::io::BufWriter::with_capacity(layer::CHUNK, file);
-        let copied = std::io::copy(&mut gzip, &mut file).and_then(|_| file.flush());
-        let (digest, size) = gzip.finish();
-        let whole = copied.map_err(fail).and_then(|()| match tar.finish() {
-            (found, _) if found == *diff_id => Ok(()),
+        let mut tar = Hashed::new(tar);
+        let (mut file, name) = self.create()?;
+        let compressed = layer::gzip(&mut tar, &mut file);
+        let whole = compressed.map_err(fail).and_then(|compressed| match tar.finish() {
+            (found, _) if found == *diff_id => Ok(compressed),
             (found, _) => Err(Error::Damaged {
                 what: format!("layer {diff_id}"),
                 why: format!("its tar has digest {found}"),
             }),
         });
-        if whole.is_err() || self.has_blob(&digest) {
-            self.discard(&name);
-        } else {
-            self.state().blobs.push((digest.clone(), name));
+        match &whole {
+            Ok((digest, _)) if !self.has_blob(digest) => {
+                self.state().blobs.push((digest.clone(), name));
+            }
+            _ => self.discard(&name),
         }
-        whole.map(|()| (digest, size))
+        whole
     }
 
     /// Whether a blob is in this ingest or in the store.
@@ -206,7 +201,7 @@ impl Ingest {
     /// Unpacks a layer from a stream, plain or compressed. Several threads may do so at once.
     ///
     /// Errors: the layer is refused; the disk is full. Nothing stays.
-    pub(crate) fn layer(&self, stream: Box<dyn Read + Send + '_>, keep: Keep) -> Result<NewLayer, Error> {
+    pub(crate) fn layer(&self, stream: Source<'_>, keep: Keep) -> Result<NewLayer, Error> {
         let name = self.fresh_name();
         dir::make(&self.dir, &name, dir::PRIVATE).map_err(self.unwritten(&name))?;
         let target =
@@ -236,7 +231,7 @@ impl Ingest {
     pub(crate) fn unpack_anew(
         &self,
         diff_id: &Digest,
-        stream: Box<dyn Read + Send + '_>,
+        stream: Source<'_>,
     ) -> Result<(OwnedFd, String), Error> {
         let name = self.fresh_name();
         dir::make(&self.dir, &name, dir::PRIVATE).map_err(self.unwritten(&name))?;
@@ -298,13 +293,12 @@ impl Ingest {
     #[expect(clippy::type_complexity, reason = "taken apart at once by the only caller")]
     fn unpack(
         &self,
-        stream: Box<dyn Read + Send + '_>,
+        mut stream: Source<'_>,
         target: &OwnedFd,
         name: &str,
         keep: Keep,
     ) -> Result<(LayerRecord, (Digest, u64), Compression, Option<String>), Error> {
-        let mut stream = std::io::BufReader::with_capacity(layer::CHUNK, layer::Whole::new(stream));
-        let start = std::io::BufRead::fill_buf(&mut stream).map_err(layer::reading)?;
+        let start = stream.fill_buf().map_err(layer::reading)?;
         let compression = Compression::detect(start).map_err(layer::reading)?;
         let place = self.path(name);
         let job = |read: &Arc<AtomicU64>| Job {
@@ -313,7 +307,7 @@ impl Ingest {
             read: Arc::clone(read),
         };
         if compression == Compression::None {
-            let record = layer::unpack(Box::new(stream), target.as_fd(), &job(&Arc::default()))?;
+            let record = layer::unpack(stream, target.as_fd(), &job(&Arc::default()))?;
             let digest =
                 record.diff_id.clone().ok_or_else(|| Error::Invalid("layer without digest".into()))?;
             return Ok((record, (digest, 0), compression, None));

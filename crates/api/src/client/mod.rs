@@ -54,6 +54,9 @@ use connection::{Connection, RequestBody};
 
 use transport::Transport;
 
+/// Files are read and sent in pieces of this size: reading costs a change of threads each.
+const UPLOAD_BYTES: usize = 512 << 10;
+
 /// A header of a request.
 type Header = (header::HeaderName, header::HeaderValue);
 
@@ -288,7 +291,7 @@ impl Client {
     ) -> Result<Body, Error> {
         self.settle().await?;
         let frames = futures_util::stream::try_unfold(source, |mut source| async move {
-            let mut piece = Vec::with_capacity(128 << 10);
+            let mut piece = Vec::with_capacity(UPLOAD_BYTES);
             let size = tokio::io::AsyncReadExt::read_buf(&mut source, &mut piece).await?;
             Ok::<_, std::io::Error>((size > 0).then(|| (Bytes::from(piece), source)))
         });

@@ -5,11 +5,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use futures_util::Stream;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
-use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::oneshot;
 
 /// The largest JSON body that is read. Docker has no limit; nothing real comes near this one.
@@ -54,13 +53,12 @@ impl RequestBody {
         }
     }
 
-    /// The body as something to read from.
-    pub(crate) fn into_reader(self) -> BodyReader {
-        let (body, ahead) = match self {
-            Self::Incoming(body) => (Some(body), Bytes::new()),
-            Self::Read(bytes) => (None, bytes),
-        };
-        BodyReader { body, ahead }
+    /// The body as it arrives.
+    pub(crate) fn into_pieces(self) -> Pieces {
+        match self {
+            Self::Incoming(body) => Pieces::Incoming(body),
+            Self::Read(bytes) => Pieces::Read(Some(bytes)),
+        }
     }
 }
 
@@ -131,33 +129,25 @@ pub(crate) async fn drain(returned: oneshot::Receiver<Incoming>) {
     let _ = tokio::time::timeout(DRAIN_TIME, reading).await;
 }
 
-/// Reads a body as it arrives.
+/// The pieces of a body as they arrive.
 #[derive(Debug)]
-pub(crate) struct BodyReader {
-    body: Option<Returned>,
-    ahead: Bytes,
+pub(crate) enum Pieces {
+    Incoming(Returned),
+    Read(Option<Bytes>),
 }
 
-impl AsyncRead for BodyReader {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        into: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        loop {
-            if !self.ahead.is_empty() {
-                let size = self.ahead.len().min(into.remaining());
-                into.put_slice(&self.ahead[..size]);
-                self.ahead.advance(size);
-                return Poll::Ready(Ok(()));
-            }
-            let Some(body) = &mut self.body else { return Poll::Ready(Ok(())) };
-            match std::task::ready!(Pin::new(body).poll_frame(context)) {
-                None => self.body = None,
-                Some(Ok(frame)) => self.ahead = frame.into_data().unwrap_or_default(),
-                Some(Err(error)) => {
-                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, error)));
-                }
+impl Stream for Pieces {
+    type Item = io::Result<Bytes>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        match self.get_mut() {
+            Self::Read(bytes) => Poll::Ready(bytes.take().map(Ok)),
+            Self::Incoming(body) => {
+                let frame = std::task::ready!(Pin::new(body).poll_frame(context));
+                Poll::Ready(frame.map(|frame| match frame {
+                    Ok(frame) => Ok(frame.into_data().unwrap_or_default()),
+                    Err(error) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, error)),
+                }))
             }
         }
     }

@@ -37,8 +37,8 @@ use super::server::{Server, ended};
 use super::stream::{Socket, Stream};
 use super::target::Targets;
 
-/// The longest head of a request: Go's limit is a megabyte, hyper's and ours are lower.
-const HEAD_MAX: usize = 64 << 10;
+/// The longest head of a request, which is Go's limit too; bodies are read in pieces of up to this size.
+const HEAD_MAX: usize = 1 << 20;
 
 /// The largest body of a request that becomes a stream.
 const BODY_MAX: usize = 1 << 20;

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
-use tokio::io::AsyncRead;
 
 use super::kernel;
 use super::pack::Packer;
@@ -13,7 +12,7 @@ use super::place::{Place, is_in_volume};
 use super::tree::Live;
 use super::unpack::Unpack;
 use crate::Inner;
-use crate::channel::{self, ChannelReader, ChannelWriter};
+use crate::channel::{self, ChannelReader, ChannelWriter, Upload};
 use crate::container::registry::Slot;
 use crate::error::{Error, Result, errno_text};
 use crate::image::Archive;
@@ -93,7 +92,7 @@ impl Inner {
         self: &Arc<Self>,
         reference: &str,
         how: CopyIn,
-        archive: impl AsyncRead + Send + Unpin + 'static,
+        archive: impl Upload,
     ) -> Result<()> {
         let slot = self.registry.find(reference)?;
         let place = Place::open(self, &slot).await?;
@@ -110,7 +109,7 @@ impl Inner {
         let reader = ChannelReader::new(archive);
         let unpacked = tokio::task::spawn_blocking(move || {
             let unpack = Unpack { root: place.root(), target: &target, keep_kinds: how.keep_kinds, owner };
-            unpack.run(Box::new(reader))
+            unpack.run(reader)
         });
         unpacked.await.map_err(|error| Error::internal("unpacking", &error))??;
         self.container_event(&slot.get(), "extract-to-dir", []);

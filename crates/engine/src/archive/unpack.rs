@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{BufReader, Read, Write as _};
+use std::io::{Read, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 
@@ -19,7 +19,6 @@ use super::pack::DEPTH_MAX;
 use super::path::lookup;
 use crate::error::{Error, Result, errno_text};
 
-const BUFFER_BYTES: usize = 128 << 10;
 /// An archive may have so many directories whose times are set at the end.
 const DIRECTORIES_MAX: usize = 1 << 20;
 
@@ -39,9 +38,9 @@ impl Unpack<'_> {
     /// Unpacks a stream, compressed or not.
     ///
     /// Errors: the stream is no archive, or wants to leave the directory; a full disk. What was unpacked stays.
-    pub(super) fn run(&self, stream: Box<dyn Read + Send>) -> Result<()> {
+    pub(super) fn run(&self, stream: impl Read + Send + 'static) -> Result<()> {
         let stream = berth_store::layer::decompress(stream).map_err(Error::io("cannot read the archive"))?;
-        let mut reader = Reader::new(BufReader::with_capacity(BUFFER_BYTES, stream));
+        let mut reader = Reader::new(stream);
         let mut entry = Entry::default();
         let mut times: HashMap<Vec<u8>, (i64, u32)> = HashMap::new();
         while reader.next(&mut entry).map_err(|error| Error::Internal(error.to_string()))? {

@@ -8,13 +8,14 @@ use berth_distribution::{Client, Put};
 use berth_oci::image::{Document, media_type};
 use berth_oci::{Descriptor, Digest, Index, Platform, Reference};
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use sha2::Digest as _;
-use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::sync::mpsc;
 
 use super::registry::{RegistryCredentials, error, name_of};
 use super::{Archive, Produced};
 use crate::Inner;
+use crate::channel::Upload;
 use crate::error::{Error, Result};
 
 /// The pieces in which blobs go through.
@@ -151,26 +152,17 @@ impl Inner {
     }
 
     /// Takes a blob in whole, so that an upload that breaks off can be taken up again, and puts it to a registry.
-    pub(crate) async fn blob_put(
-        &self,
-        request: &DocumentRequest,
-        mut source: impl AsyncRead + Send + Unpin,
-    ) -> Result<()> {
+    pub(crate) async fn blob_put(&self, request: &DocumentRequest, mut source: impl Upload) -> Result<()> {
         let (reference, digest) = request.by_digest()?;
         let folder = self.config.data_root.clone();
         let failed = |error: io::Error| Error::Internal(format!("keeping the blob: {error}"));
         let mut file = unnamed(&folder).map_err(failed)?;
         let mut hash = sha2::Sha256::new();
         let mut size = 0;
-        loop {
-            let mut piece = Vec::with_capacity(PIECE_BYTES);
-            let read = source.read_buf(&mut piece).await;
-            let read = read.map_err(|error| Error::invalid(format!("reading the blob: {error}")))?;
-            if read == 0 {
-                break;
-            }
+        while let Some(piece) = source.next().await {
+            let piece = piece.map_err(|error| Error::invalid(format!("reading the blob: {error}")))?;
             hash.update(&piece);
-            size += read as u64;
+            size += piece.len() as u64;
             file = tokio::task::spawn_blocking(move || file.write_all(&piece).map(|()| file))
                 .await
                 .map_err(|error| Error::Internal(error.to_string()))?

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use berth_oci::{Digest, Mount, Platform, Reference};
 use berth_store::image::{Import, Listed, Loaded, Remove, Removed, User};
 use berth_store::{Image as Stored, Kind};
-use tokio::io::AsyncRead;
 use tokio::sync::mpsc;
 
 use super::{
@@ -15,7 +14,7 @@ use super::{
     LoadProgress, Produced, glob,
 };
 use crate::Inner;
-use crate::channel::{self, ChannelReader, ChannelWriter};
+use crate::channel::{self, ChannelReader, ChannelWriter, Upload};
 use crate::container::parse_until;
 use crate::error::{Error, Result, chain};
 use crate::filters::Filters;
@@ -155,13 +154,9 @@ impl Inner {
         .await
     }
 
-    pub(crate) fn image_load(
-        self: &Arc<Self>,
-        archive: impl AsyncRead + Send + Unpin + 'static,
-        quiet: bool,
-    ) -> Produced<LoadProgress> {
+    pub(crate) fn image_load(self: &Arc<Self>, archive: impl Upload, quiet: bool) -> Produced<LoadProgress> {
         let (sender, receiver) = mpsc::channel(64);
-        let mut reader = ChannelReader::new(archive);
+        let reader = ChannelReader::new(archive);
         let engine = self.clone();
         tokio::task::spawn_blocking(move || {
             let progress = |progress: berth_store::image::Progress<'_>| {
@@ -171,7 +166,7 @@ impl Inner {
                     let _ = sender.try_send(Ok(LoadProgress::Layer { id, current, total }));
                 }
             };
-            let loaded = engine.store.images().load(&mut reader, &progress);
+            let loaded = engine.store.images().load(reader, &progress);
             match loaded {
                 Ok(loaded) => loaded.into_iter().for_each(|loaded| {
                     let text = engine.tell_loaded(&loaded);
@@ -210,7 +205,7 @@ impl Inner {
 
     pub(crate) async fn image_import(
         self: &Arc<Self>,
-        archive: impl AsyncRead + Send + Unpin + 'static,
+        archive: impl Upload,
         import: ImageImport,
     ) -> Result<String> {
         let name = match import.repository.as_deref().filter(|repository| !repository.is_empty()) {

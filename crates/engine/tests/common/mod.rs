@@ -70,7 +70,8 @@ impl Place {
             .unwrap();
         std::fs::remove_dir_all(&root).unwrap();
         let import = ImageImport { repository: Some("test".to_owned()), ..ImageImport::default() };
-        self.engine.image_import(std::io::Cursor::new(tar.stdout), import).await.unwrap();
+        let archive = futures_util::stream::iter([Ok(tar.stdout.into())]);
+        self.engine.image_import(archive, import).await.unwrap();
     }
 
     /// Creates a container of the image `test`.

@@ -92,7 +92,7 @@ fn layer(
     let (reader, mut writer) = io::pipe().map_err(fail())?;
     std::thread::scope(|scope| {
         let packing = scope.spawn(move || pack(&mut writer));
-        let layer = ingest.layer(Box::new(reader), Keep::Unpacked);
+        let layer = ingest.layer(crate::layer::gathered(reader), Keep::Unpacked);
         let packed = packing.join().unwrap_or_else(|_| Err(io::Error::other("packing panicked")));
         match (packed, layer) {
             // The reader went first: its reason is the one to tell.

@@ -8,7 +8,7 @@ use berth_oci::{Descriptor, Digest, Reference};
 
 use super::Images;
 use crate::ingest::{Ingest, Keep, NewImage};
-use crate::layer::{Compression, LayerError};
+use crate::layer::{Compression, LayerError, gathered};
 use crate::{Error, digest_of};
 
 /// An image on its way into the store. Several threads may bring its layers at once. What was not published when it
@@ -68,7 +68,7 @@ impl Fetch {
     /// the stream failed; the disk is full. The fetch is then only good for being dropped.
     pub fn layer(&self, layer: &Descriptor, diff_id: &Digest, stream: impl Read + Send) -> Result<(), Error> {
         let mut exact = Exact::new(stream, layer.size);
-        let new = self.ingest.layer(Box::new(&mut exact), Keep::Compressed);
+        let new = self.ingest.layer(gathered(&mut exact), Keep::Compressed);
         if let Some(wrong) = exact.wrong(layer) {
             return Err(wrong);
         }

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use super::{Images, Import, Parts, instruction};
 use crate::Error;
 use crate::ingest::{Ingest, Keep, NewImage};
+use crate::layer::gathered;
 
 impl Images {
     /// Makes an image of one layer from a tar of a root filesystem, plain or compressed. Blocking; streams.
@@ -26,7 +27,7 @@ impl Images {
             return Err(Error::Invalid(format!("operating system {:?} is not supported", platform.os)));
         }
         let ingest = Ingest::begin(&self.shared)?;
-        let layer = ingest.layer(Box::new(reader), Keep::Unpacked)?;
+        let layer = ingest.layer(gathered(reader), Keep::Unpacked)?;
         let created = Some(Timestamp::now().to_string());
         let comment = if how.message.is_empty() { "Imported from -".to_owned() } else { how.message.clone() };
         let config = ImageConfig {

@@ -5,7 +5,7 @@
 //! read; what no image turns out to need is discarded.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::{BufReader, Read};
+use std::io::BufRead;
 use std::sync::mpsc::SyncSender;
 use std::thread::{Scope, ScopedJoinHandle};
 
@@ -31,11 +31,7 @@ impl Images {
     /// Loads a docker-archive or an OCI layout, plain or compressed. Blocking; streams.
     ///
     /// Errors: the archive is malformed or refused; the disk is full. No image of the archive is there then.
-    pub fn load(
-        &self,
-        reader: &mut (dyn Read + Send),
-        progress: OnProgress<'_>,
-    ) -> Result<Vec<Loaded>, Error> {
+    pub fn load(&self, reader: impl BufRead + Send, progress: OnProgress<'_>) -> Result<Vec<Loaded>, Error> {
         let ingest = Ingest::begin(&self.shared)?;
         let contents = std::thread::scope(|scope| {
             let mut scan =
@@ -83,9 +79,9 @@ struct Scan<'scope, 'env> {
 }
 
 impl<'scope, 'env> Scan<'scope, 'env> {
-    fn run(&mut self, stream: &mut (dyn Read + Send)) -> Result<(), Error> {
-        let decoder = Decoder::new(Box::new(stream)).map_err(layer::reading)?;
-        let mut reader = Reader::new(BufReader::with_capacity(CHUNK, decoder));
+    fn run(&mut self, stream: impl BufRead + Send) -> Result<(), Error> {
+        let decoder = layer::begun(stream).and_then(Decoder::new).map_err(layer::reading)?;
+        let mut reader = Reader::new(decoder);
         let mut entry = Entry::default();
         while reader.next(&mut entry).map_err(layer::LayerError::from)? {
             self.contents.files += 1;
@@ -110,12 +106,7 @@ impl<'scope, 'env> Scan<'scope, 'env> {
         Ok(())
     }
 
-    fn file<R: std::io::BufRead>(
-        &mut self,
-        path: String,
-        entry: &Entry,
-        reader: &mut Reader<R>,
-    ) -> Result<(), Error> {
+    fn file<R: BufRead>(&mut self, path: String, entry: &Entry, reader: &mut Reader<R>) -> Result<(), Error> {
         let head = head(reader)?;
         match classify(&head, entry.size) {
             Content::Document => {
@@ -135,7 +126,7 @@ impl<'scope, 'env> Scan<'scope, 'env> {
     }
 
     /// Unpacks a layer while the archive is read on.
-    fn layer<R: std::io::BufRead>(
+    fn layer<R: BufRead>(
         &mut self,
         path: String,
         head: Vec<u8>,
@@ -164,7 +155,7 @@ impl<'scope, 'env> Scan<'scope, 'env> {
         self.feed(&path, head, size, reader, &sender)
     }
 
-    fn feed<R: std::io::BufRead>(
+    fn feed<R: BufRead>(
         &mut self,
         path: &str,
         head: Vec<u8>,
@@ -233,7 +224,7 @@ impl<'scope, 'env> Scan<'scope, 'env> {
 }
 
 /// The first block of a file, or all of a shorter one.
-fn head<R: std::io::BufRead>(reader: &mut Reader<R>) -> Result<Vec<u8>, Error> {
+fn head<R: BufRead>(reader: &mut Reader<R>) -> Result<Vec<u8>, Error> {
     let mut head = Vec::with_capacity(BLOCK);
     while head.len() < BLOCK {
         let data = reader.data().map_err(layer::LayerError::from)?;

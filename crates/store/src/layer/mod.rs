@@ -5,6 +5,7 @@
 //! directories that an entry lies in but that have no entry themselves, and hard links to files of lower layers.
 
 mod fixup;
+mod gzip;
 mod recipe;
 mod source;
 mod tree;
@@ -19,8 +20,9 @@ use berth_oci::Digest;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use fixup::{Stack, stack};
+pub(crate) use gzip::gzip;
 pub(crate) use recipe::RecipeReader;
-pub(crate) use source::{CHUNK, Compression, Decoder, Hashed, Piece, Whole, channel};
+pub(crate) use source::{CHUNK, Compression, Decoder, Hashed, Piece, Source, begun, channel, gathered};
 pub(crate) use unpack::{Job, Unkept, reading, unpack};
 
 /// The files of a layer.
@@ -138,8 +140,8 @@ pub(crate) fn open_tar(layer: BorrowedFd<'_>) -> io::Result<RecipeReader> {
 /// Decompresses a stream, whatever it is compressed with; one that is not compressed is passed on.
 ///
 /// Errors: the stream cannot be read; a format that is not supported.
-pub fn decompress(stream: Box<dyn io::Read + Send>) -> io::Result<Box<dyn io::Read + Send>> {
-    Ok(Box::new(Decoder::new(stream)?))
+pub fn decompress(stream: impl io::Read + Send + 'static) -> io::Result<Box<dyn io::BufRead + Send>> {
+    Ok(Box::new(Decoder::new(gathered(stream))?))
 }
 
 fn open_file(dir: BorrowedFd<'_>, name: &str) -> io::Result<File> {

@@ -19,6 +19,9 @@ pub(crate) enum Compression {
     Zstd,
 }
 
+/// The bytes by which a format is told.
+const MAGIC: usize = 6;
+
 impl Compression {
     /// Tells it by the first bytes. What cannot be read here is an error with the name of the format.
     pub(crate) fn detect(start: &[u8]) -> io::Result<Self> {
@@ -38,24 +41,44 @@ fn unsupported(format: &str) -> io::Error {
     io::Error::new(io::ErrorKind::Unsupported, format!("{format} compressed archives are not supported"))
 }
 
+/// A stream of a layer or archive, as whoever has it hands it over: the first look into it shows at least the bytes by
+/// which [`Compression::detect`] tells the format, unless it is shorter.
+pub(crate) type Source<'a> = Box<dyn BufRead + Send + 'a>;
+
+/// Makes a [`Source`] of a stream that comes in pieces of any size.
+pub(crate) fn gathered<'a>(stream: impl Read + Send + 'a) -> Source<'a> {
+    Box::new(BufReader::with_capacity(CHUNK, Whole::new(stream)))
+}
+
+/// Makes a [`Source`] of a stream that comes in pieces of any size, and leaves the pieces as they are.
+///
+/// Errors: the stream failed.
+pub(crate) fn begun<'a>(mut stream: impl BufRead + Send + 'a) -> io::Result<Source<'a>> {
+    let mut start = Vec::with_capacity(MAGIC);
+    stream.by_ref().take(MAGIC as u64).read_to_end(&mut start)?;
+    Ok(Box::new(io::Cursor::new(start).chain(stream)))
+}
+
 /// A decompressed stream.
 pub(crate) enum Decoder<'a> {
-    Plain(BufReader<Box<dyn Read + Send + 'a>>),
-    Gzip(Box<flate2::bufread::MultiGzDecoder<BufReader<Box<dyn Read + Send + 'a>>>>),
-    Zstd(Box<zstd::stream::read::Decoder<'static, BufReader<Box<dyn Read + Send + 'a>>>>),
+    Plain(Source<'a>),
+    Gzip(Box<BufReader<flate2::bufread::MultiGzDecoder<Source<'a>>>>),
+    Zstd(BufReader<zstd::stream::read::Decoder<'static, Source<'a>>>),
 }
 
 impl<'a> Decoder<'a> {
     /// Looks at the first bytes and decompresses accordingly.
-    pub(crate) fn new(stream: Box<dyn Read + Send + 'a>) -> io::Result<Self> {
-        // Whole reads, for the first one must not end inside the magic number.
-        let stream: Box<dyn Read + Send + 'a> = Box::new(Whole::new(stream));
-        let mut stream = BufReader::with_capacity(CHUNK, stream);
-        let compression = Compression::detect(stream.fill_buf()?)?;
-        Ok(match compression {
+    pub(crate) fn new(mut stream: Source<'a>) -> io::Result<Self> {
+        Ok(match Compression::detect(stream.fill_buf()?)? {
             Compression::None => Self::Plain(stream),
-            Compression::Gzip => Self::Gzip(Box::new(flate2::bufread::MultiGzDecoder::new(stream))),
-            Compression::Zstd => Self::Zstd(Box::new(zstd::stream::read::Decoder::with_buffer(stream)?)),
+            Compression::Gzip => {
+                let decoder = flate2::bufread::MultiGzDecoder::new(stream);
+                Self::Gzip(Box::new(BufReader::with_capacity(CHUNK, decoder)))
+            }
+            Compression::Zstd => {
+                let decoder = zstd::stream::read::Decoder::with_buffer(stream)?;
+                Self::Zstd(BufReader::with_capacity(CHUNK, decoder))
+            }
         })
     }
 
@@ -72,8 +95,8 @@ impl<'a> Decoder<'a> {
     pub(crate) fn drain(&mut self) -> io::Result<()> {
         let rest: &mut dyn Read = match self {
             Self::Plain(stream) => stream,
-            Self::Gzip(stream) => stream.get_mut(),
-            Self::Zstd(stream) => stream.get_mut(),
+            Self::Gzip(stream) => stream.get_mut().get_mut(),
+            Self::Zstd(stream) => stream.get_mut().get_mut(),
         };
         io::copy(rest, &mut io::sink()).map(drop)
     }
@@ -85,6 +108,24 @@ impl Read for Decoder<'_> {
             Self::Plain(stream) => stream.read(to),
             Self::Gzip(stream) => stream.read(to),
             Self::Zstd(stream) => stream.read(to),
+        }
+    }
+}
+
+impl BufRead for Decoder<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        match self {
+            Self::Plain(stream) => stream.fill_buf(),
+            Self::Gzip(stream) => stream.fill_buf(),
+            Self::Zstd(stream) => stream.fill_buf(),
+        }
+    }
+
+    fn consume(&mut self, bytes: usize) {
+        match self {
+            Self::Plain(stream) => stream.consume(bytes),
+            Self::Gzip(stream) => stream.consume(bytes),
+            Self::Zstd(stream) => stream.consume(bytes),
         }
     }
 }
@@ -130,17 +171,19 @@ pub(crate) struct Hashed<R, W = io::Sink> {
     hash: sha2::Sha256,
     count: Arc<AtomicU64>,
     tee: Option<W>,
+    /// The bytes that were shown by `fill_buf`, and so are hashed, but not consumed yet.
+    shown: usize,
 }
 
 impl<R: Read> Hashed<R> {
     pub(crate) fn new(stream: R) -> Self {
-        Self { stream, hash: sha2::Sha256::new(), count: Arc::default(), tee: None }
+        Self { stream, hash: sha2::Sha256::new(), count: Arc::default(), tee: None, shown: 0 }
     }
 }
 
 impl<R: Read, W: io::Write> Hashed<R, W> {
     pub(crate) fn with_tee(stream: R, tee: W) -> Self {
-        Self { stream, hash: sha2::Sha256::new(), count: Arc::default(), tee: Some(tee) }
+        Self { stream, hash: sha2::Sha256::new(), count: Arc::default(), tee: Some(tee), shown: 0 }
     }
 
     /// The number of bytes so far, to be looked at from elsewhere.
@@ -156,6 +199,12 @@ impl<R: Read, W: io::Write> Hashed<R, W> {
 
 impl<R: Read, W: io::Write> Read for Hashed<R, W> {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        if self.shown > 0 {
+            let usable = to.len().min(self.shown);
+            let read = self.stream.read(&mut to[..usable])?;
+            self.shown -= read;
+            return Ok(read);
+        }
         let read = self.stream.read(to)?;
         self.hash.update(&to[..read]);
         self.count.fetch_add(read as u64, Ordering::Relaxed);
@@ -163,6 +212,26 @@ impl<R: Read, W: io::Write> Read for Hashed<R, W> {
             tee.write_all(&to[..read])?;
         }
         Ok(read)
+    }
+}
+
+impl<R: BufRead, W: io::Write> BufRead for Hashed<R, W> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        let data = self.stream.fill_buf()?;
+        if self.shown == 0 {
+            self.hash.update(data);
+            self.count.fetch_add(data.len() as u64, Ordering::Relaxed);
+            if let Some(tee) = &mut self.tee {
+                tee.write_all(data)?;
+            }
+            self.shown = data.len();
+        }
+        Ok(data)
+    }
+
+    fn consume(&mut self, bytes: usize) {
+        self.shown = self.shown.saturating_sub(bytes);
+        self.stream.consume(bytes);
     }
 }
 

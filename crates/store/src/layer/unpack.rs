@@ -1,7 +1,7 @@
 //! Unpacking of one layer: a tar stream in, a directory for overlay and a recipe out.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
 use super::recipe::RecipeWriter;
-use super::source::{CHUNK, Compression, Decoder, Hashed, channel, send_all};
+use super::source::{Compression, Decoder, Hashed, Source, channel, send_all};
 use super::tree::{self, LayerPath, Tree};
 use super::{LayerError, LayerRecord, Limits, META, RECIPE, latin1};
 use crate::dir::{self, Behind};
@@ -34,8 +34,8 @@ pub(crate) struct Job<'a> {
 /// Unpacks a layer into the empty directory `target`, which becomes `layers/<…>`. The stream is read to its end.
 ///
 /// Errors: [`LayerError`]; what was written so far stays in `target` for the caller to delete.
-pub(crate) fn unpack<'s>(
-    stream: Box<dyn Read + Send + 's>,
+pub(crate) fn unpack(
+    stream: Source<'_>,
     target: BorrowedFd<'_>,
     job: &Job<'_>,
 ) -> Result<LayerRecord, LayerError> {
@@ -58,7 +58,7 @@ pub(crate) fn unpack<'s>(
     })
 }
 
-fn unpack_plain<R: Read>(
+fn unpack_plain<R: BufRead>(
     stream: Hashed<R>,
     target: BorrowedFd<'_>,
     job: &Job<'_>,
@@ -71,7 +71,7 @@ fn unpack_plain<R: Read>(
     let unpacked = stream.counter();
     let mut unpacker = Unpacker {
         place,
-        reader: Reader::with_raw(BufReader::with_capacity(CHUNK, stream)),
+        reader: Reader::with_raw(stream),
         tree: Tree::new(root, layer),
         recipe: RecipeWriter::new(recipe).map_err(writing(place, RECIPE))?,
         record: LayerRecord::default(),
@@ -165,9 +165,9 @@ impl Meter<'_> {
     }
 }
 
-struct Unpacker<'a, R: Read> {
+struct Unpacker<'a, R: BufRead> {
     place: &'a str,
-    reader: Reader<BufReader<Hashed<R>>>,
+    reader: Reader<Hashed<R>>,
     tree: Tree,
     recipe: RecipeWriter,
     record: LayerRecord,
@@ -178,7 +178,7 @@ struct Unpacker<'a, R: Read> {
     meter: Meter<'a>,
 }
 
-impl<R: Read> Unpacker<'_, R> {
+impl<R: BufRead> Unpacker<'_, R> {
     fn run(&mut self) -> Result<(), LayerError> {
         let mut entry = Entry::default();
         while self.reader.next(&mut entry)? {
@@ -418,7 +418,7 @@ impl<R: Read> Unpacker<'_, R> {
         for (path, mtime) in self.times.iter().rev() {
             self.tree.directory_time(path, *mtime)?;
         }
-        let (diff_id, tar_size) = stream.into_inner().finish();
+        let (diff_id, tar_size) = stream.finish();
         self.record.diff_id = Some(diff_id);
         self.record.tar_size = tar_size;
         self.record.implicit = self.tree.implicit.iter().map(|path| latin1(path)).collect();

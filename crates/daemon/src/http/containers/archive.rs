@@ -50,7 +50,7 @@ pub(crate) async fn put(server: Arc<Server>, mut call: Call) -> Result<Answer, E
         keep_kinds: call.query.flag("noOverwriteDirNonDir"),
         own: call.query.flag("copyUIDGID"),
     };
-    let archive = call.take_body().into_reader();
+    let archive = call.take_body().into_pieces();
     server.engine.container_copy_in(&call.name, how, archive).await?;
     Ok(Answer::status(StatusCode::OK))
 }

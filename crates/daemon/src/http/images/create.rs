@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use berth_api::progress::Message;
 use berth_engine::ImageImport;
-use tokio::io::AsyncRead;
 
 use super::super::answer::Answer;
 use super::super::call::Call;
@@ -26,16 +25,12 @@ pub(crate) async fn create(server: Arc<Server>, mut call: Call) -> Result<Answer
     if source != "-" {
         return super::registry::transfer(server.engine.image_import_from(source.to_owned(), import)).await;
     }
-    let archive = call.take_body().into_reader();
+    let archive = call.take_body().into_pieces();
     Ok(import_archive(&server, archive, import).await)
 }
 
 /// Imports, and tells the new image's id as the only line of progress.
-async fn import_archive(
-    server: &Server,
-    archive: impl AsyncRead + Send + Unpin + 'static,
-    import: ImageImport,
-) -> Answer {
+async fn import_archive(server: &Server, archive: impl berth_engine::Upload, import: ImageImport) -> Answer {
     match server.engine.image_import(archive, import).await {
         Ok(id) => {
             let line = Message { status: id, ..Message::default() };

@@ -67,6 +67,6 @@ pub(crate) async fn blob(server: Arc<Server>, call: Call) -> Result<Answer, Erro
 /// `PUT /berth/blobs/{name}`
 pub(crate) async fn put_blob(server: Arc<Server>, mut call: Call) -> Result<Answer, Error> {
     let request = request(&call)?;
-    server.engine.blob_put(&request, call.take_body().into_reader()).await?;
+    server.engine.blob_put(&request, call.take_body().into_pieces()).await?;
     Ok(Answer::status(StatusCode::CREATED))
 }

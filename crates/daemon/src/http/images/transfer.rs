@@ -14,7 +14,7 @@ use super::super::server::Server;
 /// `POST /images/load`
 pub(crate) async fn load(server: Arc<Server>, mut call: Call) -> Result<Answer, Error> {
     let quiet = call.query.flag_or("quiet", false);
-    let archive = call.take_body().into_reader();
+    let archive = call.take_body().into_pieces();
     let progress = server.engine.image_load(archive, quiet).await?;
     Ok(Answer::json_lines(progress.map(|step| match step {
         Ok(LoadProgress::Stream(stream)) => Message { stream, ..Message::default() },
