@@ -30,7 +30,7 @@ fn loaded() -> (Fixture, berth_oci::Digest, Vec<u8>) {
         (file("c.json"), &config(&[&layer], "")),
         (file("manifest.json"), manifest),
     ]);
-    fixture.store.images().load(&mut &archive[..], &|_| {}).unwrap();
+    fixture.store.images().load(&archive[..], &|_| {}).unwrap();
     let id = fixture.store.images().get("first:1").unwrap().id.clone();
     (fixture, id, layer)
 }

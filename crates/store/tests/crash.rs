@@ -161,7 +161,7 @@ fn child_changes_images() {
         let key = format!("snapshot-{}", step % 4);
         match step.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 61 {
             0..=2 => {
-                images.load(&mut &archive[..], &|_| {}).unwrap();
+                images.load(&archive[..], &|_| {}).unwrap();
                 say(&format!("+ {name}"));
             }
             3 | 4 => {

@@ -94,7 +94,7 @@ fn wait_until_empty(dir: &Path) {
 fn loading_fails_clearly_and_works_again_with_space() {
     let disk = Disk::new(16);
     let store = Store::open(&Options::new(disk.root())).unwrap();
-    store.images().load(&mut &archive("first:1")[..], &|_| {}).unwrap();
+    store.images().load(&archive("first:1")[..], &|_| {}).unwrap();
     let second = {
         // Its own layers, so that it needs space.
         let layer = tar(&[(file("big"), &noise(1_500_000, 3)), (file("other"), &noise(300_000, 4))]);
@@ -106,7 +106,7 @@ fn loading_fails_clearly_and_works_again_with_space() {
     let points = [0, 4_096, 8_192, 20_000, 100_000, 500_000, 1_000_000, 1_700_000, 2_000_000, 2_100_000];
     for left in points.into_iter().chain((3..=4).map(|n| n * 1_000_000)) {
         disk.fill(left);
-        match store.images().load(&mut &second[..], &|_| {}) {
+        match store.images().load(&second[..], &|_| {}) {
             Ok(loaded) => {
                 worked += 1;
                 assert!(matches!(&loaded[..], [Loaded::Name(name, _)] if name == "second:1"));
@@ -192,7 +192,7 @@ fn the_database_goes_on_with_what_it_has_reserved() {
 fn snapshots_fail_clearly_too() {
     let disk = Disk::new(8);
     let store = Store::open(&Options::new(disk.root())).unwrap();
-    store.images().load(&mut &archive("first:1")[..], &|_| {}).unwrap();
+    store.images().load(&archive("first:1")[..], &|_| {}).unwrap();
     let id = store.images().get("first:1").unwrap().id.clone();
     // A tmpfs can run out of inodes as other file systems run out of space for directories.
     let options = c"nr_inodes=1";

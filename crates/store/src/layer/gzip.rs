@@ -1,22 +1,32 @@
-//! Compressing of layers that leave for a registry.
+//! Gzip, as layers that leave for a registry are compressed with.
 //!
 //! A stream is cut into pieces of one size, and each becomes a member of the file (RFC 1952, section 2.2: a file is a
 //! series of members). Whole pieces in memory are what libdeflate wants, which needs half the time of zlib for the
-//! same number of bytes. The same stream makes the same file.
+//! same number of bytes, to compress and to decompress alike. For the latter each member says how long it is, in a
+//! field of its head that others skip. The same stream makes the same file.
 
 use std::fs::File;
-use std::io::{self, Read, Write as _};
+use std::io::{self, BufRead, Cursor, Read, Write as _};
 
 use berth_oci::Digest;
-use libdeflater::{CompressionLvl, Compressor};
+use flate2::bufread::MultiGzDecoder;
+use libdeflater::{CompressionLvl, Compressor, Decompressor};
 use sha2::Digest as _;
 
+use super::source::Source;
 use crate::dir::Behind;
 
 /// The bytes of a member before compression. Larger ones hardly compress better.
 const MEMBER: usize = 1 << 20;
 /// How hard to compress. Further levels cost far more time than they save bytes.
 const LEVEL: i32 = 1;
+/// The head of a member: magic number, deflate, an extra field, no time, compressed fast, on no system in particular;
+/// the extra field has eight bytes, of which four are the member's length. That follows.
+const HEAD: [u8; 16] = [0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 4, 255, 8, 0, b'B', b'R', 4, 0];
+/// The head with the length.
+const HEAD_BYTES: usize = HEAD.len() + 4;
+/// What follows the data: checksum and length.
+const FOOT_BYTES: usize = 8;
 
 /// Compresses a stream into an empty file; the digest and length of what is in the file then.
 ///
@@ -25,7 +35,7 @@ pub(crate) fn gzip(stream: &mut impl Read, file: &mut File) -> io::Result<(Diges
     let level = CompressionLvl::new(LEVEL).map_err(|_| io::Error::other("no such level of compression"))?;
     let mut compressor = Compressor::new(level);
     let mut plain = Vec::with_capacity(MEMBER);
-    let mut member = vec![0; compressor.gzip_compress_bound(MEMBER)];
+    let mut member = vec![0; HEAD_BYTES + compressor.deflate_compress_bound(MEMBER) + FOOT_BYTES];
     let mut hash = sha2::Sha256::new();
     let mut behind = Behind::at(0);
     let mut size = 0;
@@ -36,15 +46,136 @@ pub(crate) fn gzip(stream: &mut impl Read, file: &mut File) -> io::Result<(Diges
         if plain.is_empty() && size > 0 {
             break;
         }
-        let length = compressor.gzip_compress(&plain, &mut member).map_err(io::Error::other)?;
-        let written = &member[..length];
-        hash.update(written);
-        file.write_all(written)?;
-        size += length as u64;
+        let data = &mut member[HEAD_BYTES..];
+        let length = HEAD_BYTES + compressor.deflate_compress(&plain, data).map_err(io::Error::other)?;
+        let end = length + FOOT_BYTES;
+        // A member is about as long as what is in it at most.
+        let [whole, bytes] = [end, plain.len()].map(|size| u32::try_from(size).unwrap_or(0).to_le_bytes());
+        member[..HEAD.len()].copy_from_slice(&HEAD);
+        member[HEAD.len()..HEAD_BYTES].copy_from_slice(&whole);
+        member[length..length + 4].copy_from_slice(&libdeflater::crc32(&plain).to_le_bytes());
+        member[length + 4..end].copy_from_slice(&bytes);
+        hash.update(&member[..end]);
+        file.write_all(&member[..end])?;
+        size += end as u64;
         behind.wrote(&*file, size);
     }
     behind.end(&*file);
     Ok((Digest::from_sha256(&hash.finalize().into()), size))
+}
+
+/// How long a member is that begins so; `None` if it does not say so as ours do.
+fn member_length(head: &[u8]) -> Option<usize> {
+    let length = head.strip_prefix(&HEAD)?.first_chunk()?;
+    let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+    (HEAD_BYTES + FOOT_BYTES..=2 * MEMBER).contains(&length).then_some(length)
+}
+
+/// Decompresses a series of members: those of ours in one go each, and from the first other one on as a stream.
+pub(crate) struct Members<'a> {
+    from: From<'a>,
+    decompressor: Decompressor,
+    compressed: Vec<u8>,
+    plain: Vec<u8>,
+    used: usize,
+}
+
+enum From<'a> {
+    Members(Source<'a>),
+    Stream(Box<MultiGzDecoder<Source<'a>>>),
+    Nowhere,
+}
+
+impl<'a> Members<'a> {
+    pub(super) fn new(stream: Source<'a>) -> Self {
+        let (compressed, plain) = (Vec::new(), Vec::new());
+        let from = From::Members(stream);
+        Self { from, decompressor: Decompressor::new(), compressed, plain, used: 0 }
+    }
+
+    /// What is left of the compressed stream.
+    pub(super) fn rest(&mut self) -> Option<&mut Source<'a>> {
+        match &mut self.from {
+            From::Members(stream) => Some(stream),
+            From::Stream(decoder) => Some(decoder.get_mut()),
+            From::Nowhere => None,
+        }
+    }
+
+    /// Decompresses more; nothing at the end.
+    fn refill(&mut self) -> io::Result<()> {
+        self.used = 0;
+        loop {
+            match &mut self.from {
+                From::Nowhere => return Err(io::ErrorKind::BrokenPipe.into()),
+                From::Stream(decoder) => {
+                    self.plain.resize(MEMBER, 0);
+                    // Whatever fails, nothing of before is shown again.
+                    let read = decoder.read(&mut self.plain);
+                    self.plain.truncate(*read.as_ref().unwrap_or(&0));
+                    return read.map(drop);
+                }
+                From::Members(stream) => {
+                    self.compressed.clear();
+                    self.plain.truncate(0);
+                    stream.take(HEAD_BYTES as u64).read_to_end(&mut self.compressed)?;
+                    if self.compressed.is_empty() {
+                        return Ok(());
+                    }
+                    if let Some(length) = member_length(&self.compressed) {
+                        let rest = (length - HEAD_BYTES) as u64;
+                        stream.take(rest).read_to_end(&mut self.compressed)?;
+                        self.plain.resize(MEMBER, 0);
+                        let whole = self.compressed.len() == length;
+                        if whole && let Ok(bytes) = self.inflate() {
+                            self.plain.truncate(bytes);
+                            if bytes > 0 {
+                                return Ok(());
+                            }
+                            continue;
+                        }
+                        self.plain.clear();
+                    }
+                }
+            }
+            self.go_on_as_stream();
+        }
+    }
+
+    fn inflate(&mut self) -> Result<usize, libdeflater::DecompressionError> {
+        self.decompressor.gzip_decompress(&self.compressed, &mut self.plain)
+    }
+
+    /// What is no member of ours, or a damaged one, is for a decoder that knows all kinds, and its errors are to be
+    /// told.
+    fn go_on_as_stream(&mut self) {
+        if let From::Members(stream) = std::mem::replace(&mut self.from, From::Nowhere) {
+            let stream = Cursor::new(std::mem::take(&mut self.compressed)).chain(stream);
+            self.from = From::Stream(Box::new(MultiGzDecoder::new(Box::new(stream))));
+        }
+    }
+}
+
+impl Read for Members<'_> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        let mut available = self.fill_buf()?;
+        let read = available.read(to)?;
+        self.consume(read);
+        Ok(read)
+    }
+}
+
+impl BufRead for Members<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.used == self.plain.len() {
+            self.refill()?;
+        }
+        Ok(&self.plain[self.used..])
+    }
+
+    fn consume(&mut self, bytes: usize) {
+        self.used = (self.used + bytes).min(self.plain.len());
+    }
 }
 
 #[cfg(test)]
@@ -62,17 +193,66 @@ mod tests {
         (compressed, digest, size)
     }
 
+    /// Decompresses with ours and with one that knows nothing of our members.
+    fn unpacked(compressed: &[u8]) -> [io::Result<Vec<u8>>; 2] {
+        let read = |mut decoder: Box<dyn Read + '_>| {
+            let mut plain = Vec::new();
+            decoder.read_to_end(&mut plain).map(|_| plain)
+        };
+        let ours = Members::new(Box::new(io::BufReader::with_capacity(1000, compressed)));
+        [read(Box::new(ours)), read(Box::new(flate2::read::MultiGzDecoder::new(compressed)))]
+    }
+
+    fn some(length: usize) -> Vec<u8> {
+        (0..length).map(|at| ((at % 251) ^ (at >> 9)) as u8).collect()
+    }
+
     #[test]
     fn what_is_compressed_is_read_again_whatever_its_length() {
         for length in [0, 1, MEMBER - 1, MEMBER, MEMBER + 1, 3 * MEMBER + 17] {
-            let plain: Vec<u8> = (0..length).map(|at| ((at % 251) ^ (at >> 9)) as u8).collect();
+            let plain = some(length);
             let (compressed, digest, size) = round(&plain);
             assert_eq!(size, compressed.len() as u64);
             assert_eq!(digest, crate::digest_of(&compressed));
-            let mut read = Vec::new();
-            flate2::read::MultiGzDecoder::new(&compressed[..]).read_to_end(&mut read).unwrap();
-            assert!(read == plain, "{length}");
+            for read in unpacked(&compressed) {
+                assert!(read.unwrap() == plain, "{length}");
+            }
             assert_eq!(round(&plain).1, digest, "the same again");
+        }
+    }
+
+    #[test]
+    fn members_of_others_may_follow() {
+        let (mut compressed, ..) = round(&some(MEMBER + 9));
+        let mut other = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        other.write_all(b"of another").unwrap();
+        compressed.extend(other.finish().unwrap());
+        compressed.extend(round(&some(77)).0);
+        let expect = [some(MEMBER + 9), b"of another".to_vec(), some(77)].concat();
+        for read in unpacked(&compressed) {
+            assert!(read.unwrap() == expect);
+        }
+    }
+
+    #[test]
+    fn what_is_damaged_is_refused_in_the_words_of_any_other_gzip() {
+        let whole = round(&some(MEMBER + 9)).0;
+        let first = member_length(&whole).unwrap();
+        let mut cases =
+            vec![whole[..whole.len() - 1].to_vec(), whole[..first + 5].to_vec(), whole[..first - 1].to_vec()];
+        // A byte of the data, of the checksum, of the length, and of the stated length of a member.
+        for at in [HEAD_BYTES + 3, first - 8, first - 1, first + HEAD.len(), HEAD.len() + 2] {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 1;
+            cases.push(damaged);
+        }
+        cases.push([&whole, &b"more"[..]].concat());
+        for case in cases {
+            match unpacked(&case) {
+                [Ok(ours), Ok(other)] => assert!(ours == other),
+                [Err(ours), Err(other)] => assert_eq!(ours.to_string(), other.to_string()),
+                [ours, other] => panic!("{:?}, {:?}", ours.map(|b| b.len()), other.map(|b| b.len())),
+            }
         }
     }
 

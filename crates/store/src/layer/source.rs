@@ -8,6 +8,8 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use berth_oci::Digest;
 use sha2::Digest as _;
 
+use super::gzip::Members;
+
 /// The size of the pieces that are carried, hashed and written at once.
 pub(crate) const CHUNK: usize = 256 << 10;
 
@@ -62,7 +64,7 @@ pub(crate) fn begun<'a>(mut stream: impl BufRead + Send + 'a) -> io::Result<Sour
 /// A decompressed stream.
 pub(crate) enum Decoder<'a> {
     Plain(Source<'a>),
-    Gzip(Box<BufReader<flate2::bufread::MultiGzDecoder<Source<'a>>>>),
+    Gzip(Box<Members<'a>>),
     Zstd(BufReader<zstd::stream::read::Decoder<'static, Source<'a>>>),
 }
 
@@ -71,10 +73,7 @@ impl<'a> Decoder<'a> {
     pub(crate) fn new(mut stream: Source<'a>) -> io::Result<Self> {
         Ok(match Compression::detect(stream.fill_buf()?)? {
             Compression::None => Self::Plain(stream),
-            Compression::Gzip => {
-                let decoder = flate2::bufread::MultiGzDecoder::new(stream);
-                Self::Gzip(Box::new(BufReader::with_capacity(CHUNK, decoder)))
-            }
+            Compression::Gzip => Self::Gzip(Box::new(Members::new(stream))),
             Compression::Zstd => {
                 let decoder = zstd::stream::read::Decoder::with_buffer(stream)?;
                 Self::Zstd(BufReader::with_capacity(CHUNK, decoder))
@@ -93,12 +92,12 @@ impl<'a> Decoder<'a> {
 
     /// Reads what is left of the compressed stream, so that its digest covers all of it.
     pub(crate) fn drain(&mut self) -> io::Result<()> {
-        let rest: &mut dyn Read = match self {
-            Self::Plain(stream) => stream,
-            Self::Gzip(stream) => stream.get_mut().get_mut(),
-            Self::Zstd(stream) => stream.get_mut().get_mut(),
+        let rest = match self {
+            Self::Plain(stream) => Some(stream),
+            Self::Gzip(stream) => stream.rest(),
+            Self::Zstd(stream) => Some(stream.get_mut().get_mut()),
         };
-        io::copy(rest, &mut io::sink()).map(drop)
+        rest.map_or(Ok(0), |rest| io::copy(rest, &mut io::sink())).map(drop)
     }
 }
 

@@ -249,11 +249,13 @@ impl Tree {
         Ok(())
     }
 
-    /// Makes an empty file; true if the recipe must hold its data, for its path will not lead to it.
-    pub(super) fn file(&mut self, path: &LayerPath) -> Result<(OwnedFd, bool), LayerError> {
+    /// Makes an empty file; true if the recipe must hold its data, for its path will not lead to it. Of the mode only
+    /// the permissions count, and the umask takes from them.
+    pub(super) fn file(&mut self, path: &LayerPath, mode: u32) -> Result<(OwnedFd, bool), LayerError> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let (fd, through_link) = self.make(path, |place| {
-            let fd = rustix::fs::openat(place.dir, &place.name, flags, Mode::from_raw_mode(0o600))?;
+            let permissions = Mode::from_raw_mode(mode & 0o777);
+            let fd = rustix::fs::openat(place.dir, &place.name, flags, permissions)?;
             Ok((fd, place.through_link))
         })?;
         if through_link {
@@ -370,12 +372,20 @@ pub(super) fn kept_name(number: usize) -> String {
     format!("kept-{number}")
 }
 
-/// Sets owner, permissions, extended attributes and, unless it is a directory, times of an opened entry.
+/// Sets owner, permissions, extended attributes and, unless it is a directory, times of an opened entry. What is
+/// right already is left alone: asking costs a tenth of setting.
 pub(super) fn attributes(fd: BorrowedFd<'_>, entry: &Entry, path: &LayerPath) -> Result<(), LayerError> {
     let fail = |error| at(path.bytes(), error);
+    let stat = rustix::fs::fstat(fd).map_err(fail)?;
     // The owner first: changing it clears set-user-id and capabilities.
-    rustix::fs::fchown(fd, owner(entry.uid), group(entry.gid)).map_err(fail)?;
-    rustix::fs::fchmod(fd, Mode::from_raw_mode(entry.mode)).map_err(fail)?;
+    let is_theirs = (stat.st_uid, stat.st_gid) == (entry.uid, entry.gid);
+    if !is_theirs {
+        rustix::fs::fchown(fd, owner(entry.uid), group(entry.gid)).map_err(fail)?;
+    }
+    let mode = Mode::from_raw_mode(entry.mode);
+    if !is_theirs || Mode::from_raw_mode(stat.st_mode) != mode {
+        rustix::fs::fchmod(fd, mode).map_err(fail)?;
+    }
     for (name, value) in entry.xattrs.iter().filter(|(name, _)| is_wanted(name)) {
         ignore_unsupported(rustix::fs::fsetxattr(fd, name.as_slice(), value, XattrFlags::empty()))
             .map_err(fail)?;

@@ -287,7 +287,7 @@ impl<R: BufRead> Unpacker<'_, R> {
 
     fn file(&mut self, path: &LayerPath, entry: &Entry) -> Result<(), LayerError> {
         self.record.size = self.record.size.saturating_add(entry.size);
-        let (fd, inline) = self.tree.file(path)?;
+        let (fd, inline) = self.tree.file(path, entry.mode)?;
         let mut is_first = true;
         let whole = [crate::tar::Segment { offset: 0, length: entry.size }];
         let segments = entry.segments.as_deref().unwrap_or(&whole);

@@ -61,7 +61,7 @@ impl Fixture {
     }
 
     pub(crate) fn load(&self, archive: &[u8]) -> Result<Vec<Loaded>, Error> {
-        self.store.images().load(&mut &archive[..], &|_| {})
+        self.store.images().load(archive, &|_| {})
     }
 
     pub(crate) fn save(&self, names: &[&str]) -> Result<Vec<u8>, Error> {
