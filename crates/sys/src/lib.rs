@@ -1,4 +1,4 @@
-//! Thin safe wrappers of the Linux system calls that rustix lacks.
+//! Thin safe wrappers of the Linux system calls that rustix lacks, and of what else has no safe one.
 
 pub mod bpf;
 pub mod clone;
@@ -6,6 +6,8 @@ pub mod clone;
 pub mod datagram;
 #[allow(unsafe_code)]
 pub mod file;
+#[allow(unsafe_code)]
+pub mod gzip;
 pub mod link;
 pub mod mount;
 #[allow(unsafe_code)]

@@ -19,8 +19,7 @@
 //! with an error, changes nothing, and succeeds again once there is space.
 
 mod base;
-#[doc(hidden)]
-pub mod fuzz;
+pub(crate) mod fuzz;
 mod journal;
 mod overlay;
 mod record;

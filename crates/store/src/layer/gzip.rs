@@ -9,8 +9,9 @@ use std::fs::File;
 use std::io::{self, BufRead, Cursor, Read, Write as _};
 
 use berth_oci::Digest;
+use berth_sys::gzip::Decompressor;
 use flate2::bufread::MultiGzDecoder;
-use libdeflater::{CompressionLvl, Compressor, Decompressor};
+use libdeflater::{CompressionLvl, Compressor};
 use sha2::Digest as _;
 
 use super::source::Source;
@@ -32,10 +33,8 @@ const FOOT_BYTES: usize = 8;
 ///
 /// Errors: the stream failed; the disk is full.
 pub(crate) fn gzip(stream: &mut impl Read, file: &mut File) -> io::Result<(Digest, u64)> {
-    let level = CompressionLvl::new(LEVEL).map_err(|_| io::Error::other("no such level of compression"))?;
-    let mut compressor = Compressor::new(level);
+    let mut packer = Packer::new()?;
     let mut plain = Vec::with_capacity(MEMBER);
-    let mut member = vec![0; HEAD_BYTES + compressor.deflate_compress_bound(MEMBER) + FOOT_BYTES];
     let mut hash = sha2::Sha256::new();
     let mut behind = Behind::at(0);
     let mut size = 0;
@@ -46,22 +45,45 @@ pub(crate) fn gzip(stream: &mut impl Read, file: &mut File) -> io::Result<(Diges
         if plain.is_empty() && size > 0 {
             break;
         }
-        let data = &mut member[HEAD_BYTES..];
-        let length = HEAD_BYTES + compressor.deflate_compress(&plain, data).map_err(io::Error::other)?;
+        let member = packer.member(&plain)?;
+        hash.update(member);
+        file.write_all(member)?;
+        size += member.len() as u64;
+        behind.wrote(&*file, size);
+    }
+    behind.end(&*file);
+    Ok((Digest::from_sha256(&hash.finalize().into()), size))
+}
+
+/// Makes members.
+struct Packer {
+    compressor: Compressor,
+    member: Vec<u8>,
+}
+
+impl Packer {
+    fn new() -> io::Result<Self> {
+        let level =
+            CompressionLvl::new(LEVEL).map_err(|_| io::Error::other("no such level of compression"))?;
+        let mut compressor = Compressor::new(level);
+        let member = vec![0; HEAD_BYTES + compressor.deflate_compress_bound(MEMBER) + FOOT_BYTES];
+        Ok(Self { compressor, member })
+    }
+
+    /// A member of at most [`MEMBER`] bytes.
+    fn member(&mut self, plain: &[u8]) -> io::Result<&[u8]> {
+        let member = &mut self.member;
+        let compressed = self.compressor.deflate_compress(plain, &mut member[HEAD_BYTES..]);
+        let length = HEAD_BYTES + compressed.map_err(io::Error::other)?;
         let end = length + FOOT_BYTES;
         // A member is about as long as what is in it at most.
         let [whole, bytes] = [end, plain.len()].map(|size| u32::try_from(size).unwrap_or(0).to_le_bytes());
         member[..HEAD.len()].copy_from_slice(&HEAD);
         member[HEAD.len()..HEAD_BYTES].copy_from_slice(&whole);
-        member[length..length + 4].copy_from_slice(&libdeflater::crc32(&plain).to_le_bytes());
+        member[length..length + 4].copy_from_slice(&libdeflater::crc32(plain).to_le_bytes());
         member[length + 4..end].copy_from_slice(&bytes);
-        hash.update(&member[..end]);
-        file.write_all(&member[..end])?;
-        size += end as u64;
-        behind.wrote(&*file, size);
+        Ok(&member[..end])
     }
-    behind.end(&*file);
-    Ok((Digest::from_sha256(&hash.finalize().into()), size))
 }
 
 /// How long a member is that begins so; `None` if it does not say so as ours do.
@@ -74,10 +96,12 @@ fn member_length(head: &[u8]) -> Option<usize> {
 /// Decompresses a series of members: those of ours in one go each, and from the first other one on as a stream.
 pub(crate) struct Members<'a> {
     from: From<'a>,
-    decompressor: Decompressor,
+    /// None when there is no memory for one: then all is for a stream.
+    decompressor: Option<Decompressor>,
     compressed: Vec<u8>,
+    /// Room for a member, of which this part is to be read.
     plain: Vec<u8>,
-    used: usize,
+    unread: std::ops::Range<usize>,
 }
 
 enum From<'a> {
@@ -88,9 +112,13 @@ enum From<'a> {
 
 impl<'a> Members<'a> {
     pub(super) fn new(stream: Source<'a>) -> Self {
-        let (compressed, plain) = (Vec::new(), Vec::new());
-        let from = From::Members(stream);
-        Self { from, decompressor: Decompressor::new(), compressed, plain, used: 0 }
+        Self {
+            from: From::Members(stream),
+            decompressor: Decompressor::new(),
+            compressed: Vec::new(),
+            plain: vec![0; MEMBER],
+            unread: 0..0,
+        }
     }
 
     /// What is left of the compressed stream.
@@ -104,20 +132,16 @@ impl<'a> Members<'a> {
 
     /// Decompresses more; nothing at the end.
     fn refill(&mut self) -> io::Result<()> {
-        self.used = 0;
+        self.unread = 0..0;
         loop {
             match &mut self.from {
                 From::Nowhere => return Err(io::ErrorKind::BrokenPipe.into()),
                 From::Stream(decoder) => {
-                    self.plain.resize(MEMBER, 0);
-                    // Whatever fails, nothing of before is shown again.
-                    let read = decoder.read(&mut self.plain);
-                    self.plain.truncate(*read.as_ref().unwrap_or(&0));
-                    return read.map(drop);
+                    self.unread = 0..decoder.read(&mut self.plain)?;
+                    return Ok(());
                 }
                 From::Members(stream) => {
                     self.compressed.clear();
-                    self.plain.truncate(0);
                     stream.take(HEAD_BYTES as u64).read_to_end(&mut self.compressed)?;
                     if self.compressed.is_empty() {
                         return Ok(());
@@ -125,16 +149,13 @@ impl<'a> Members<'a> {
                     if let Some(length) = member_length(&self.compressed) {
                         let rest = (length - HEAD_BYTES) as u64;
                         stream.take(rest).read_to_end(&mut self.compressed)?;
-                        self.plain.resize(MEMBER, 0);
-                        let whole = self.compressed.len() == length;
-                        if whole && let Ok(bytes) = self.inflate() {
-                            self.plain.truncate(bytes);
+                        if let Some(bytes) = self.inflate(length) {
+                            self.unread = 0..bytes;
                             if bytes > 0 {
                                 return Ok(());
                             }
                             continue;
                         }
-                        self.plain.clear();
                     }
                 }
             }
@@ -142,8 +163,11 @@ impl<'a> Members<'a> {
         }
     }
 
-    fn inflate(&mut self) -> Result<usize, libdeflater::DecompressionError> {
-        self.decompressor.gzip_decompress(&self.compressed, &mut self.plain)
+    /// Decompresses the member that was read, if it is whole and as long as it says: the length was written by
+    /// whoever wrote the file, and others do not look at it.
+    fn inflate(&mut self, length: usize) -> Option<usize> {
+        let (taken, made) = self.decompressor.as_mut()?.member(&self.compressed, &mut self.plain)?;
+        (taken == length).then_some(made)
     }
 
     /// What is no member of ours, or a damaged one, is for a decoder that knows all kinds, and its errors are to be
@@ -167,14 +191,53 @@ impl Read for Members<'_> {
 
 impl BufRead for Members<'_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.used == self.plain.len() {
+        if self.unread.is_empty() {
             self.refill()?;
         }
-        Ok(&self.plain[self.used..])
+        Ok(&self.plain[self.unread.clone()])
     }
 
     fn consume(&mut self, bytes: usize) {
-        self.used = (self.used + bytes).min(self.plain.len());
+        self.unread.start = (self.unread.start + bytes).min(self.unread.end);
+    }
+}
+
+/// See `fuzz/targets`.
+pub(crate) mod fuzz {
+    use super::*;
+
+    /// Decompresses with [`Members`] and with a decoder that knows nothing of them.
+    pub(crate) fn both(compressed: &[u8]) -> [io::Result<Vec<u8>>; 2] {
+        let read = |decoder: &mut dyn Read| {
+            let mut plain = Vec::new();
+            decoder.take(16 << 20).read_to_end(&mut plain).map(|_| plain)
+        };
+        let ours = read(&mut Members::new(Box::new(io::BufReader::with_capacity(1000, compressed))));
+        [ours, read(&mut MultiGzDecoder::new(compressed))]
+    }
+
+    /// Members, the last of them empty, damaged where the first bytes say: both decoders say the same of it.
+    pub(crate) fn members(data: &[u8]) {
+        let (damage, plain) = data.split_at(data.len().min(6));
+        let Ok(mut packer) = Packer::new() else { return };
+        let mut file = Vec::new();
+        for half in plain.chunks(plain.len() / 2 + 1).chain([&[][..]]) {
+            if let Ok(member) = packer.member(half) {
+                file.extend_from_slice(member);
+            }
+        }
+        for pair in damage.chunks_exact(2) {
+            let length = file.len().max(1);
+            if let Some(byte) = file.get_mut(usize::from(pair[0]) % length) {
+                *byte ^= pair[1];
+            }
+        }
+        match both(&file) {
+            [Ok(ours), Ok(others)] => assert!(ours == others, "the two read something else"),
+            [Err(_), Err(_)] => {}
+            [ours, others] => panic!("one reads what the other refuses: {:?} {:?}", ours.err(), others.err()),
+        }
+        drop(both(data));
     }
 }
 
@@ -193,16 +256,6 @@ mod tests {
         (compressed, digest, size)
     }
 
-    /// Decompresses with ours and with one that knows nothing of our members.
-    fn unpacked(compressed: &[u8]) -> [io::Result<Vec<u8>>; 2] {
-        let read = |mut decoder: Box<dyn Read + '_>| {
-            let mut plain = Vec::new();
-            decoder.read_to_end(&mut plain).map(|_| plain)
-        };
-        let ours = Members::new(Box::new(io::BufReader::with_capacity(1000, compressed)));
-        [read(Box::new(ours)), read(Box::new(flate2::read::MultiGzDecoder::new(compressed)))]
-    }
-
     fn some(length: usize) -> Vec<u8> {
         (0..length).map(|at| ((at % 251) ^ (at >> 9)) as u8).collect()
     }
@@ -214,7 +267,7 @@ mod tests {
             let (compressed, digest, size) = round(&plain);
             assert_eq!(size, compressed.len() as u64);
             assert_eq!(digest, crate::digest_of(&compressed));
-            for read in unpacked(&compressed) {
+            for read in fuzz::both(&compressed) {
                 assert!(read.unwrap() == plain, "{length}");
             }
             assert_eq!(round(&plain).1, digest, "the same again");
@@ -229,8 +282,20 @@ mod tests {
         compressed.extend(other.finish().unwrap());
         compressed.extend(round(&some(77)).0);
         let expect = [some(MEMBER + 9), b"of another".to_vec(), some(77)].concat();
-        for read in unpacked(&compressed) {
+        for read in fuzz::both(&compressed) {
             assert!(read.unwrap() == expect);
+        }
+    }
+
+    /// Whoever looks an image through must see what we unpack.
+    #[test]
+    fn a_member_that_says_it_is_longer_hides_nothing() {
+        let mut first = round(b"seen").0;
+        let second = round(b" by all").0;
+        let both = u32::try_from(first.len() + second.len()).unwrap();
+        first[HEAD.len()..HEAD_BYTES].copy_from_slice(&both.to_le_bytes());
+        for read in fuzz::both(&[first, second].concat()) {
+            assert_eq!(read.unwrap(), b"seen by all");
         }
     }
 
@@ -248,7 +313,7 @@ mod tests {
         }
         cases.push([&whole, &b"more"[..]].concat());
         for case in cases {
-            match unpacked(&case) {
+            match fuzz::both(&case) {
                 [Ok(ours), Ok(other)] => assert!(ours == other),
                 [Err(ours), Err(other)] => assert_eq!(ours.to_string(), other.to_string()),
                 [ours, other] => panic!("{:?}, {:?}", ours.map(|b| b.len()), other.map(|b| b.len())),
