@@ -14,14 +14,14 @@ fn summary(answer: &str) -> serde_json::Value {
 }
 
 /// Flips a bit in the middle of a file.
-fn damage(path: &Path) {
+pub(crate) fn damage(path: &Path) {
     let mut bytes = fs::read(path).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     fs::write(path, bytes).unwrap();
 }
 
-fn only(folder: &Path) -> PathBuf {
+pub(crate) fn only(folder: &Path) -> PathBuf {
     let mut entries = fs::read_dir(folder).unwrap();
     let first = entries.next().unwrap().unwrap().path();
     assert!(entries.next().is_none(), "{} has more than one entry", folder.display());

@@ -10,6 +10,7 @@ use berth_tests::{Client, Engine, Outcome, berth_bin};
 
 use crate::debian::Registry;
 use crate::lies::Image;
+use crate::mend::{damage, only};
 use crate::server::{Server, answer};
 
 /// An engine, and the credential helper in a folder of its own.
@@ -217,4 +218,30 @@ fn a_token_that_stands_for_the_password_is_kept_instead_of_it() {
         berth_tests::run(&mut place.command(client, &format!("pull {host}/x:1"))).ok();
     }
     assert_eq!(server.seen().iter().filter(|request| request.path == "/token").count(), 2);
+}
+
+#[test]
+fn what_is_damaged_is_fetched_anew_by_who_logged_in() {
+    let registry = Registry::closed();
+    let host = &registry.host;
+    let place = Place::new(Engine::with_images(&["busybox"]));
+    let berth = |line: &str| berth_tests::run(&mut place.command(Client::Berth, line));
+    berth(&format!("tag busybox {host}/b:1")).ok();
+    let log_in = place.command(Client::Berth, &format!("login -u u --password-stdin {host}"));
+    with_input(log_in, "secret").ok();
+    berth(&format!("push {host}/b:1")).ok();
+    berth(&format!("rmi busybox {host}/b:1")).ok();
+    berth(&format!("pull {host}/b:1")).ok();
+
+    let store = place.engine.data_root().join("store");
+    damage(&only(&store.join("layers")).join("diff/bin/busybox"));
+    let blobs = fs::read_dir(store.join("blobs/sha256")).unwrap().flatten().map(|entry| entry.path());
+    damage(&blobs.max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap());
+    // Who asks without a name gets nothing, and is told why.
+    let (_, told) = place.engine.http("POST", "/berth/fsck?repair=1", None);
+    assert!(told.contains("no basic auth credentials"), "{told}");
+    let mended = berth("system fsck --repair");
+    assert!(mended.ok().contains(&format!("fetched anew from {host}/b@sha256:")), "{mended:?}");
+    assert!(mended.ok().ends_with("all whole"), "{mended:?}");
+    assert_eq!(berth(&format!("run --rm {host}/b:1 echo whole")).ok(), "whole");
 }

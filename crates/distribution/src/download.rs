@@ -56,7 +56,10 @@ impl Download {
                         return self.fetch_abroad(error, &mut offset, to).await;
                     }
                     if is_last || !session.endpoint.passes_on(&error) {
-                        return Err(first_error.unwrap_or(error));
+                        return Err(match first_error {
+                            Some(first) => Error::or_telling(first, error),
+                            None => error,
+                        });
                     }
                     first_error = first_error.or(Some(error));
                 }

@@ -44,6 +44,9 @@ pub enum Error {
     Store(#[from] StoreError),
 }
 
+/// Why a request failed that met a server without TLS; in Go's words.
+pub(crate) const NO_TLS: &str = "http: server gave HTTP response to HTTPS client";
+
 /// What a caller can do about an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
@@ -75,10 +78,17 @@ impl Error {
     /// Whether asking again, or asking another mirror, may help.
     pub(crate) fn is_passing(&self) -> bool {
         match self {
-            Self::Transport { .. } => true,
+            // Who speaks no TLS will not learn it.
+            Self::Transport { why, .. } => why != NO_TLS,
             Self::Refused { status, .. } => matches!(status, 408 | 429 | 500 | 502 | 503 | 504),
             _ => false,
         }
+    }
+
+    /// Of the failures of two endpoints the one to tell: the first, unless only the second is a registry's own word.
+    pub(crate) fn or_telling(self, second: Self) -> Self {
+        let is_word = |error: &Self| !matches!(error, Self::Transport { .. });
+        if is_word(&second) && !is_word(&self) { second } else { self }
     }
 
     /// Whether what came is not what was promised, which another endpoint may do better.

@@ -27,6 +27,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName}
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 
 use crate::Options;
+use crate::error::NO_TLS;
 use crate::options::without_port;
 
 /// The body of a request.
@@ -280,9 +281,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
 fn tls_words(error: &io::Error) -> String {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match inner {
-        Some(rustls::Error::InvalidMessage(_)) => {
-            "http: server gave HTTP response to HTTPS client".to_owned()
-        }
+        Some(rustls::Error::InvalidMessage(_)) => NO_TLS.to_owned(),
         Some(rustls::Error::InvalidCertificate(
             rustls::CertificateError::UnknownIssuer | rustls::CertificateError::BadSignature,
         )) => "tls: failed to verify certificate: x509: certificate signed by unknown authority".to_owned(),

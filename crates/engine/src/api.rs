@@ -16,9 +16,9 @@ use crate::{
     DocumentRequest, Engine, EngineConfig, Error, EventStream, EventsRequest, Exec, ExecConfig, ExecStart,
     ExecStarted, Filters, HistoryItem, Image, ImageDeleted, ImageImport, ImageListOptions, ImagePull,
     ImagePush, ImageSummary, ListOptions, LiveConfig, LoadProgress, Logs, LogsOptions, PathStat, Produced,
-    Pruned, RegistryCredentials, RegistryDocument, RegistryFound, RegistryLogin, RemoveOptions, Result,
-    StatsStream, StopOptions, SystemInfo, Top, TransferProgress, UpdateContainer, Upload, WaitCondition,
-    WaitResult, container, image, restore,
+    Pruned, RegistryCredentials, RegistryDocument, RegistryFound, RegistryLogin, RegistryLogins,
+    RemoveOptions, Result, StatsStream, StopOptions, SystemInfo, Top, TransferProgress, UpdateContainer,
+    Upload, WaitCondition, WaitResult, container, image, restore,
 };
 
 /// The engine itself.
@@ -351,7 +351,7 @@ impl Engine {
 
     /// Reads all that the store holds and compares it with its digests; with `repair`, fetches anew what is damaged
     /// and discards what nothing needs.
-    pub fn store_check(&self, repair: bool) -> Produced<CheckProgress> {
+    pub fn store_check(&self, repair: Option<RegistryLogins>) -> Produced<CheckProgress> {
         self.inner.store_check(repair)
     }
 

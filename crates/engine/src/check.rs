@@ -1,5 +1,6 @@
 //! Checking the store, and fetching anew what is damaged.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::sync::Arc;
 
@@ -12,6 +13,10 @@ use tokio::sync::mpsc;
 use crate::Inner;
 use crate::error::{Error, Result, chain};
 use crate::image::Produced;
+use crate::image::registry::RegistryCredentials;
+
+/// Who asks at registries, by their domains.
+pub type RegistryLogins = BTreeMap<String, RegistryCredentials>;
 
 /// A word about a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,10 +46,11 @@ pub enum CheckProgress {
 }
 
 impl Inner {
-    /// Checks the store; with `repair`, mends what can be mended.
-    pub(crate) fn store_check(self: &Arc<Self>, repair: bool) -> Produced<CheckProgress> {
+    /// Checks the store; with `repair`, mends what can be mended, as who is known to registries.
+    pub(crate) fn store_check(self: &Arc<Self>, repair: Option<RegistryLogins>) -> Produced<CheckProgress> {
         let (sender, receiver) = mpsc::channel(64);
         let engine = self.clone();
+        let mending = repair.map(|who| Mending { engine: self.clone(), who });
         let runtime = tokio::runtime::Handle::current();
         tokio::task::spawn_blocking(move || {
             // Downloads of blobs are tasks of the runtime, though this thread blocks.
@@ -59,7 +65,7 @@ impl Inner {
             };
             let mut faults = 0;
             for finding in &checked.findings {
-                let mended = repair.then(|| engine.mend(finding).map_err(|error| error.to_string()));
+                let mended = mending.as_ref().map(|it| it.mend(finding).map_err(|error| error.to_string()));
                 faults += u64::from(!matches!(mended, Some(Ok(_))));
                 let what = words(finding);
                 tracing::warn!(what, ?mended, "the store has a fault");
@@ -72,11 +78,24 @@ impl Inner {
         });
         Produced { receiver }
     }
+}
+
+/// Mends what was found.
+struct Mending {
+    engine: Arc<Inner>,
+    /// Who asks, by the domain of the registry.
+    who: RegistryLogins,
+}
+
+impl Mending {
+    fn who(&self, name: &Reference) -> Option<&RegistryCredentials> {
+        self.who.get(name.domain())
+    }
 
     fn mend(&self, finding: &Finding) -> Result<String> {
         match finding {
             Finding::Orphan { .. } => {
-                self.store.discard_orphans().map_err(crate::image::error)?;
+                self.engine.store.discard_orphans().map_err(crate::image::error)?;
                 Ok("discarded".to_owned())
             }
             Finding::Blob { digest, images, .. } => self.mend_blob(digest, images),
@@ -98,10 +117,11 @@ impl Inner {
         let mut last = None;
         for name in names.iter().filter(|name| name.contains('@')) {
             let Ok(reference) = Reference::parse(name) else { continue };
-            let pull = Pull { reference, all_tags: false, platform: None, credentials: None };
+            let credentials = self.who(&reference).cloned();
+            let pull = Pull { reference, all_tags: false, platform: None, credentials };
             let quiet: OnUpdate = Arc::new(|_| {});
-            let client = self.registry_client();
-            let pulled = client.pull(self.store.images(), &pull, &quiet);
+            let client = self.engine.registry_client();
+            let pulled = client.pull(self.engine.store.images(), &pull, &quiet);
             match tokio::runtime::Handle::current().block_on(pulled) {
                 Ok(_) => return Ok(format!("pulled anew as {name}")),
                 Err(error) => last = Some(Error::Internal(chain(&error))),
@@ -116,16 +136,18 @@ impl Inner {
     /// Fetches a manifest by its digest.
     fn fetch_manifest(&self, digest: &Digest, images: &[Digest]) -> Result<String> {
         let mut last = None;
-        for name in
-            images.iter().filter_map(|image| self.store.images().listed(image)).flat_map(|it| it.digests)
+        for name in images
+            .iter()
+            .filter_map(|image| self.engine.store.images().listed(image))
+            .flat_map(|it| it.digests)
         {
             let Ok(reference) = Reference::parse(&name) else { continue };
             let reference = reference.with_digest(digest.clone());
-            let client = self.registry_client();
-            let resolved = client.resolve(&reference, None);
+            let client = self.engine.registry_client();
+            let resolved = client.resolve(&reference, self.who(&reference));
             match tokio::runtime::Handle::current().block_on(resolved) {
                 Ok(resolved) => {
-                    let written = self.store.mend_blob(digest, &mut &resolved.document[..]);
+                    let written = self.engine.store.mend_blob(digest, &mut &resolved.document[..]);
                     return written
                         .map(|()| format!("fetched anew from {name}"))
                         .map_err(crate::image::error);
@@ -137,21 +159,21 @@ impl Inner {
     }
 
     fn mend_blob(&self, digest: &Digest, images: &[Digest]) -> Result<String> {
-        let by_id = |image: &Digest| self.store.images().by_id(image);
+        let by_id = |image: &Digest| self.engine.store.images().by_id(image);
         let manifests = images.iter().filter_map(by_id).filter_map(|image| image.manifest.clone());
         if manifests.map(|manifest| manifest.digest).any(|manifest| manifest == *digest) {
             return self.fetch_manifest(digest, images);
         }
-        self.ask_registries(images, |engine, name, manifest| {
+        self.ask_registries(images, |mending, name, manifest| {
             let wanted = manifest.layers.iter().chain([&manifest.config]).find(|it| it.digest == *digest)?;
-            Some(engine.fetched(name, wanted).and_then(|mut stream| {
-                engine.store.mend_blob(digest, &mut stream).map_err(crate::image::error)
+            Some(mending.fetched(name, wanted).and_then(|mut stream| {
+                mending.engine.store.mend_blob(digest, &mut stream).map_err(crate::image::error)
             }))
         })
     }
 
     fn mend_layer(&self, diff_id: &Digest, images: &[Digest]) -> Result<String> {
-        let users = |image: &Digest| self.users_of(image);
+        let users = |image: &Digest| self.engine.users_of(image);
         // The stream that it came as may be here, and right.
         for image in images {
             let Some((place, manifest)) =
@@ -160,8 +182,8 @@ impl Inner {
                 continue;
             };
             let Some(layer) = manifest.layers.get(place) else { continue };
-            let Ok(blob) = self.store.content().open(&layer.digest) else { continue };
-            match self.store.mend_layer(diff_id, Box::new(blob), &users) {
+            let Ok(blob) = self.engine.store.content().open(&layer.digest) else { continue };
+            match self.engine.store.mend_layer(diff_id, Box::new(blob), &users) {
                 Ok(()) => return Ok(format!("unpacked anew from blob {}", layer.digest)),
                 Err(error) if error.kind() == berth_store::Kind::Conflict => {
                     return Err(crate::image::error(error));
@@ -169,11 +191,15 @@ impl Inner {
                 Err(_) => {}
             }
         }
-        self.ask_registries(images, |engine, name, manifest| {
-            let image = images.iter().find(|image| engine.place_of(image, diff_id).is_some())?;
-            let layer = manifest.layers.get(engine.place_of(image, diff_id)?)?;
-            Some(engine.fetched(name, layer).and_then(|stream| {
-                engine.store.mend_layer(diff_id, Box::new(stream), &users).map_err(crate::image::error)
+        self.ask_registries(images, |mending, name, manifest| {
+            let image = images.iter().find(|image| mending.place_of(image, diff_id).is_some())?;
+            let layer = manifest.layers.get(mending.place_of(image, diff_id)?)?;
+            Some(mending.fetched(name, layer).and_then(|stream| {
+                mending
+                    .engine
+                    .store
+                    .mend_layer(diff_id, Box::new(stream), &users)
+                    .map_err(crate::image::error)
             }))
         })
     }
@@ -187,7 +213,8 @@ impl Inner {
         let mut last = None;
         for image in images {
             let Some(manifest) = self.manifest_of(image) else { continue };
-            let names = self.store.images().listed(image).map(|listed| listed.digests).unwrap_or_default();
+            let names =
+                self.engine.store.images().listed(image).map(|listed| listed.digests).unwrap_or_default();
             for name in names {
                 let Ok(reference) = Reference::parse(&name) else { continue };
                 match action(self, &reference, &manifest) {
@@ -201,8 +228,8 @@ impl Inner {
     }
 
     fn manifest_of(&self, image: &Digest) -> Option<Manifest> {
-        let descriptor = self.store.images().by_id(image)?.manifest.clone()?;
-        let bytes = self.store.content().read(&descriptor.digest).ok()?;
+        let descriptor = self.engine.store.images().by_id(image)?.manifest.clone()?;
+        let bytes = self.engine.store.content().read(&descriptor.digest).ok()?;
         match Document::parse(&bytes) {
             Ok(Document::Manifest(manifest)) => Some(*manifest),
             _ => None,
@@ -210,12 +237,12 @@ impl Inner {
     }
 
     fn place_of(&self, image: &Digest, diff_id: &Digest) -> Option<usize> {
-        let image = self.store.images().by_id(image)?;
+        let image = self.engine.store.images().by_id(image)?;
         image.config.rootfs.diff_ids.iter().position(|other| other == diff_id)
     }
 
     fn fetched(&self, name: &Reference, blob: &Descriptor) -> Result<impl Read + Send + use<>> {
-        let stream = self.registry_client().blob(name, blob, None);
+        let stream = self.engine.registry_client().blob(name, blob, self.who(name));
         stream.map_err(|error| Error::Internal(chain(&error)))
     }
 }

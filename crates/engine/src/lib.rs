@@ -59,7 +59,7 @@ use std::sync::Arc;
 pub use api::Wait;
 pub use archive::{Change, ChangeKind, Commit, CopyIn, CopyOut, PathStat};
 pub use channel::Upload;
-pub use check::CheckProgress;
+pub use check::{CheckProgress, RegistryLogins};
 pub use config::{BridgeConfig, CgroupDriver, EngineConfig, Live, LiveConfig, Runtime};
 pub use container::parse_duration;
 pub use container::{

@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use hyper::Method;
 use hyper::header::{HeaderName, HeaderValue};
+use serde::Serialize;
 use tokio::io::AsyncRead;
 
 use super::containers::filter_text;
@@ -199,9 +200,16 @@ pub struct ImportOptions {
 
 /// The header that says who asks.
 pub(super) fn auth_header(auth: Option<&AuthConfig>) -> Result<Vec<Header>, Error> {
-    let Some(auth) = auth else { return Ok(Vec::new()) };
-    let encoded = base64::engine::general_purpose::URL_SAFE.encode(serde_json::to_vec(auth)?);
+    match auth {
+        Some(auth) => secret_header("x-registry-auth", auth),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// A header that nobody is to see: JSON in base64.
+pub(super) fn secret_header(name: &'static str, value: &impl Serialize) -> Result<Vec<Header>, Error> {
+    let encoded = base64::engine::general_purpose::URL_SAFE.encode(serde_json::to_vec(value)?);
     let mut value = HeaderValue::try_from(encoded).map_err(|error| Error::Request(error.to_string()))?;
     value.set_sensitive(true);
-    Ok(vec![(HeaderName::from_static("x-registry-auth"), value)])
+    Ok(vec![(HeaderName::from_static(name), value)])
 }

@@ -1,22 +1,34 @@
 //! `/version`, `/info`, `/events`, `/system/df`
 
+use std::collections::BTreeMap;
+
 use hyper::Method;
 
 use super::containers::filter_text;
+use super::images::secret_header;
 use super::{Client, Error, JsonStream, NOTHING, Query};
 use crate::event::Message;
 use crate::filters::Filters;
 use crate::network;
+use crate::registry::AuthConfig;
 use crate::system::{CachePruneResponse, DiskUsage, Info, VersionResponse};
 
 impl Client {
-    /// Has every image checked byte for byte and, with `repair`, mended. Berth's own call.
+    /// Has every image checked byte for byte and, with `repair`, mended: by who is known to registries, by their
+    /// domains. Berth's own call.
     ///
     /// # Errors
     /// As [`Client::stream`].
-    pub async fn fsck(&self, repair: bool) -> Result<JsonStream<crate::check::Line>, Error> {
-        let query = Query::new().with_text("repair", if repair { "1" } else { "" });
-        Ok(JsonStream::new(self.stream(Method::POST, "/berth/fsck", &query, NOTHING).await?))
+    pub async fn fsck(
+        &self,
+        repair: Option<&BTreeMap<String, AuthConfig>>,
+    ) -> Result<JsonStream<crate::check::Line>, Error> {
+        let query = Query::new().with_text("repair", if repair.is_some() { "1" } else { "" });
+        let headers = match repair {
+            Some(logins) => secret_header("x-registry-config", logins)?,
+            None => Vec::new(),
+        };
+        Ok(JsonStream::new(self.stream_with(Method::POST, "/berth/fsck", &query, None, &headers).await?))
     }
 
     /// The engine's version.

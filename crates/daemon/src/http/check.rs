@@ -9,10 +9,12 @@ use futures_util::StreamExt as _;
 use super::answer::Answer;
 use super::call::Call;
 use super::error::Error;
+use super::images;
 use super::server::Server;
 
 pub(crate) async fn check(server: Arc<Server>, call: Call) -> Result<Answer, Error> {
     let repair = call.query.flag_or("repair", false);
+    let repair = repair.then(|| images::registry::logins(&call.headers)).transpose()?;
     let progress = server.engine.store_check(repair);
     Ok(Answer::json_lines(progress.map(|word| match word {
         Ok(CheckProgress::Reading(reading)) => Line { reading, ..Line::default() },

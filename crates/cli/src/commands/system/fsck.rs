@@ -1,9 +1,15 @@
 //! `system fsck`: every image is checked byte for byte, and mended where that is asked for.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use berth_api::check::Line;
-use berth_api::client::JsonStream;
+use berth_api::client::{Client, JsonStream};
+use berth_api::filters::Filters;
+use berth_api::registry::AuthConfig;
+use berth_oci::Reference;
 
 use crate::command::{Arity, Command, Invocation};
+use crate::config::credentials;
 use crate::context::Context;
 use crate::flags::Flag;
 use crate::format::units::human_size;
@@ -38,7 +44,8 @@ fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
     let options = &invocation.options;
     let faults = context.block_on(async {
         let client = context.client().await?;
-        let mut lines: JsonStream<Line> = client.fsck(options.repair).await?;
+        let logins = if options.repair { Some(logins(context, client).await?) } else { None };
+        let mut lines: JsonStream<Line> = client.fsck(logins.as_ref()).await?;
         let mut faults = None;
         while let Some(line) = lines.next().await? {
             if !line.error.is_empty() {
@@ -73,4 +80,19 @@ fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
         faults.ok_or_else(|| Failure::new("the engine ended the check in the middle"))
     })?;
     if faults == 0 { Ok(()) } else { Err(Failure::status(1)) }
+}
+
+/// Who the user is to the registries that images here came from. Nobody else's credentials leave.
+async fn logins(context: &Context, client: &Client) -> Result<BTreeMap<String, AuthConfig>, Failure> {
+    let images = client.images(true, &Filters::default()).await?;
+    let names = images.iter().flat_map(|image| &image.repo_digests);
+    let domains: BTreeSet<String> =
+        names.filter_map(|name| Some(Reference::parse(name).ok()?.domain().to_owned())).collect();
+    let mut logins = BTreeMap::new();
+    for domain in domains {
+        if let Some(login) = credentials::get(&context.config_path(), &domain)? {
+            logins.insert(domain, login);
+        }
+    }
+    Ok(logins)
 }

@@ -1,5 +1,6 @@
 //! Registries: pull, push, log-in, search, and what a name stands for.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -7,9 +8,12 @@ use base64::alphabet::URL_SAFE;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use berth_api::progress::{Message, Progress};
 use berth_api::registry::{AuthConfig, AuthResponse, DistributionInspect, PushResult, SearchResult};
-use berth_engine::{Class, ImagePull, ImagePush, Produced, RegistryCredentials, TransferProgress};
+use berth_engine::{
+    Class, ImagePull, ImagePush, Produced, RegistryCredentials, RegistryLogins, TransferProgress,
+};
 use futures_util::StreamExt as _;
 use hyper::HeaderMap;
+use serde::de::DeserializeOwned;
 
 use super::super::answer::Answer;
 use super::super::call::Call;
@@ -173,17 +177,31 @@ pub(crate) async fn distribution(server: Arc<Server>, call: Call) -> Result<Answ
 ///
 /// Errors: it is no JSON in base64.
 pub(super) fn credentials(headers: &HeaderMap) -> Result<Option<RegistryCredentials>, Error> {
-    read_credentials(headers, "x-registry-auth")
+    read_credentials(headers, "X-Registry-Auth")
 }
 
 /// Who asks at a second registry.
 ///
 /// Errors: as [`credentials`].
 pub(super) fn second_credentials(headers: &HeaderMap) -> Result<Option<RegistryCredentials>, Error> {
-    read_credentials(headers, "x-registry-config")
+    read_credentials(headers, "X-Registry-Config")
 }
 
-fn read_credentials(headers: &HeaderMap, name: &str) -> Result<Option<RegistryCredentials>, Error> {
+/// Who asks at each of several registries, by their domains: Docker's header of builds.
+///
+/// Errors: as [`credentials`].
+pub(crate) fn logins(headers: &HeaderMap) -> Result<RegistryLogins, Error> {
+    let logins = read_json::<BTreeMap<String, AuthConfig>>(headers, "X-Registry-Config")?;
+    Ok(logins.into_iter().flatten().map(|(domain, auth)| (domain, known(auth))).collect())
+}
+
+fn read_credentials(headers: &HeaderMap, name: &'static str) -> Result<Option<RegistryCredentials>, Error> {
+    let auth = read_json::<AuthConfig>(headers, name)?;
+    Ok(auth.map(known).filter(|who| !who.is_empty()))
+}
+
+/// A header of JSON in base64, of either alphabet; nothing if it is empty.
+fn read_json<T: DeserializeOwned>(headers: &HeaderMap, name: &'static str) -> Result<Option<T>, Error> {
     let Some(header) = headers.get(name).filter(|header| !header.is_empty()) else {
         return Ok(None);
     };
@@ -193,14 +211,13 @@ fn read_credentials(headers: &HeaderMap, name: &str) -> Result<Option<RegistryCr
         other => *other,
     });
     let decoded = LENIENT.decode(standard.collect::<Vec<u8>>()).map_err(|_| {
-        Error::invalid("invalid X-Registry-Auth header: must be a valid base64url-encoded string")
+        Error::invalid(format!("invalid {name} header: must be a valid base64url-encoded string"))
     })?;
     if decoded.iter().all(u8::is_ascii_whitespace) {
         return Ok(None);
     }
-    let auth: AuthConfig = serde_json::from_slice(&decoded)
-        .map_err(|error| Error::invalid(format!("invalid X-Registry-Auth header: invalid JSON: {error}")))?;
-    Ok(Some(known(auth)).filter(|who| !who.is_empty()))
+    let value = serde_json::from_slice(&decoded);
+    value.map_err(|error| Error::invalid(format!("invalid {name} header: invalid JSON: {error}"))).map(Some)
 }
 
 fn known(auth: AuthConfig) -> RegistryCredentials {
@@ -235,16 +252,16 @@ mod tests {
             base64::engine::general_purpose::URL_SAFE_NO_PAD,
         ] {
             let mut headers = HeaderMap::new();
-            headers.insert("x-registry-auth", engine.encode(json).parse().unwrap());
+            headers.insert("X-Registry-Auth", engine.encode(json).parse().unwrap());
             let who = credentials(&headers).unwrap().unwrap();
             assert_eq!((who.username.as_str(), who.password.as_str()), ("u?>", "p~~ü"));
         }
         let mut headers = HeaderMap::new();
         assert_eq!(credentials(&headers).unwrap(), None);
         // What a client without credentials sends.
-        headers.insert("x-registry-auth", "e30=".parse().unwrap());
+        headers.insert("X-Registry-Auth", "e30=".parse().unwrap());
         assert_eq!(credentials(&headers).unwrap(), None);
-        headers.insert("x-registry-auth", "!".parse().unwrap());
+        headers.insert("X-Registry-Auth", "!".parse().unwrap());
         assert!(credentials(&headers).is_err());
     }
 }
