@@ -1,5 +1,6 @@
 //! Images: what `/images/…` takes and answers.
 
+use berth_oci::Platform;
 use berth_oci::container::{Empty, Healthcheck, Map};
 use berth_oci::json::Node;
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,9 @@ pub struct Summary {
     pub id: String,
     /// Its labels.
     pub labels: Option<Map<String>>,
+    /// What it consists of, from engines that keep images of several platforms under one name, if asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub manifests: Vec<ManifestSummary>,
     /// The id of the image it was made from.
     pub parent_id: String,
     /// `name@sha256:…`.
@@ -29,6 +33,44 @@ pub struct Summary {
     pub shared_size: i64,
     /// Bytes.
     pub size: i64,
+}
+
+/// One of the manifests of an image in `GET /images/json?manifests=1`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct ManifestSummary {
+    /// Its digest.
+    #[serde(rename = "ID")]
+    pub id: String,
+    /// Whether all of it is there.
+    pub available: bool,
+    /// How much it takes.
+    pub size: ManifestSize,
+    /// `image`, `attestation` or `unknown`.
+    pub kind: String,
+    /// What there is to say of an image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_data: Option<ManifestImage>,
+}
+
+/// How much a manifest takes, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct ManifestSize {
+    /// All, unpacked layers too.
+    pub total: i64,
+    /// Documents and layers as registries have them.
+    pub content: i64,
+}
+
+/// A manifest's image.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct ManifestImage {
+    /// For what it is.
+    pub platform: Platform,
+    /// Containers that use it.
+    pub containers: Option<Vec<String>>,
 }
 
 /// Differences of `GET /images/json`.

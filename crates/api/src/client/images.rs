@@ -30,6 +30,12 @@ impl Client {
         self.get("/images/json", &query).await
     }
 
+    /// The same with their manifests, from an engine that has them.
+    pub async fn images_with_manifests(&self, all: bool, filters: &Filters) -> Result<Vec<Summary>, Error> {
+        let query = Query::new().with_flag("all", all).with_text("filters", &filter_text(filters));
+        self.get("/images/json", &query.with_flag("manifests", true)).await
+    }
+
     /// Everything about an image.
     pub async fn image_inspect(&self, name: &str) -> Result<Inspect, Error> {
         self.get(&path(name, "/json"), &Query::new()).await

@@ -14,7 +14,7 @@ use crate::format::list::{Format, short_id};
 use crate::format::time;
 use crate::format::units::{human_size, human_size_with};
 use crate::format::value::{Row, Value};
-use crate::outcome::Outcome;
+use crate::outcome::Failure;
 
 #[derive(Debug, Default)]
 pub(crate) struct Options {
@@ -24,6 +24,7 @@ pub(crate) struct Options {
     format: String,
     no_trunc: bool,
     quiet: bool,
+    tree: bool,
 }
 
 const BASE: Command<Options> = Command {
@@ -45,14 +46,32 @@ const BASE: Command<Options> = Command {
         Flag::text("format", '\0', |o: &mut Options| &mut o.format, super::ps::FORMAT_HELP),
         Flag::bool("no-trunc", '\0', |o: &mut Options| &mut o.no_trunc, "Do not cut anything off"),
         Flag::bool("quiet", 'q', |o: &mut Options| &mut o.quiet, "Only print ids"),
+        Flag::bool("tree", '\0', |o: &mut Options| &mut o.tree, "Show what images consist of (experimental)"),
     ],
     interspersed: true,
-    run,
+    run: |context, invocation| {
+        if list(context, invocation)? == 0
+            && let Some(name) = invocation.arguments.first().filter(|name| COMMANDS.contains(&name.as_str()))
+        {
+            let program = context.program.name;
+            context.printer.say(format!(
+                "\nNo images found matching \"{name}\": did you mean \"{program} image {name}\"?"
+            ));
+        }
+        Ok(())
+    },
 };
 
 pub(crate) static COMMAND: Command<Options> = BASE;
 
-pub(crate) static LS: Command<Options> = Command { name: "ls", ..BASE };
+pub(crate) static LS: Command<Options> =
+    Command { name: "ls", run: |context, invocation| list(context, invocation).map(|_| ()), ..BASE };
+
+/// What may have been meant where no image has such a name: commands of `image`.
+const COMMANDS: &[&str] = &[
+    "build", "history", "import", "inspect", "list", "load", "ls", "prune", "pull", "push", "rm", "save",
+    "tag",
+];
 
 pub(super) const HEADERS: &[(&str, &str)] = &[
     ("ID", "IMAGE ID"),
@@ -70,24 +89,60 @@ pub(super) const HEADERS: &[(&str, &str)] = &[
 
 const AGE: &str = "{{if .CreatedSince }}{{.CreatedSince}}{{else}}N/A{{end}}\t{{.Size}}";
 
-fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
+/// Shows the images; how many there were to show.
+fn list(context: &Context, invocation: &Invocation<Options>) -> Result<usize, Failure> {
     let options = &invocation.options;
-    let digest = if options.digests { "{{.Digest}}\t" } else { "" };
-    let table = format!("{{{{.Repository}}}}\t{{{{.Tag}}}}\t{digest}{{{{.ID}}}}\t{AGE}");
-    let text = context.format(&options.format, options.quiet, |config| &config.images_format);
-    let format = Format::parse(&text, &table)?;
     let mut filters = options.filters.clone();
     if let Some(name) = invocation.arguments.first() {
         filters.entry("reference".to_owned()).or_default().push(name.clone());
     }
+    if options.tree {
+        return draw_tree(context, options, &filters);
+    }
+    let digest = if options.digests { "{{.Digest}}\t" } else { "" };
+    let table = format!("{{{{.Repository}}}}\t{{{{.Tag}}}}\t{digest}{{{{.ID}}}}\t{AGE}");
+    let text = context.format(&options.format, options.quiet, |config| &config.images_format);
+    let format = Format::parse(&text, &table)?;
     context.block_on(async {
         let client = context.client().await?;
         let images = client.images(options.all, &filters).await?;
         let rows = images.iter().flat_map(|image| rows(image, options, &text));
         let rows: Vec<Rc<dyn Row>> = rows.map(|row| Rc::new(row) as Rc<dyn Row>).collect();
         context.printer.data(format.render(HEADERS, &rows)?)?;
-        Ok(())
+        Ok(images.len())
     })
+}
+
+fn draw_tree(context: &Context, options: &Options, filters: &Filters) -> Result<usize, Failure> {
+    context.block_on(async {
+        let client = context.client().await?;
+        client.settle().await?;
+        if client.version().is_before(47) {
+            let (title, version) = (context.program.title, client.version());
+            return Err(Failure::new(format!(
+                "\"--tree\" requires API version 1.47, but the {title} daemon API version is {version}"
+            )));
+        }
+        let others = [
+            (options.quiet, "--quiet"),
+            (options.no_trunc, "--no-trunc"),
+            (options.digests, "--show-digest"), // as Docker calls it here
+            (!options.format.is_empty(), "--format"),
+        ];
+        if let Some((_, other)) = others.iter().find(|(asked, _)| *asked) {
+            return Err(Failure::new(format!("{other} is not yet supported with --tree")));
+        }
+        let mut images = client.images_with_manifests(options.all, filters).await?;
+        images.retain(|image| options.all || !is_dangling(image));
+        context.printer.data(super::image_tree::draw(&images, super::image_tree::Canvas::stdout()))?;
+        Ok(usize::MAX) // no hint is given below a tree
+    })
+}
+
+/// Whether nothing names it.
+fn is_dangling(image: &Summary) -> bool {
+    let is_none = |names: &[String], placeholder: &str| names.is_empty() || names == [placeholder];
+    is_none(&image.repo_tags, "<none>:<none>") && is_none(&image.repo_digests, "<none>@<none>")
 }
 
 /// One row for an image, its digest left out: the first of its names stands for all.
@@ -121,8 +176,7 @@ fn rows(image: &Summary, options: &Options, format: &str) -> Vec<Name> {
         cut: !options.no_trunc,
     };
     let none = "<none>";
-    let is_none = |names: &[String], placeholder: &str| names.is_empty() || names == [placeholder];
-    if is_none(&image.repo_tags, "<none>:<none>") && is_none(&image.repo_digests, "<none>@<none>") {
+    if is_dangling(image) {
         return vec![row(none, none, none)];
     }
     let references =

@@ -15,6 +15,7 @@ mod exec;
 mod export;
 mod history;
 mod image_prune;
+mod image_tree;
 mod images;
 mod import;
 mod info;

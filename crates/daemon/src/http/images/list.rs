@@ -35,6 +35,7 @@ pub(crate) fn summary(image: &ImageSummary) -> Summary {
         created: image.created.unix_seconds(),
         id: image.id.clone(),
         labels: (!image.labels.is_empty()).then(|| image.labels.clone()),
+        manifests: Vec::new(),
         parent_id: image.parent_id.clone(),
         repo_digests: image.repo_digests.clone(),
         repo_tags: image.repo_tags.clone(),
