@@ -1,7 +1,10 @@
 //! `run -it`, `attach` and `exec -it` in a real terminal.
 
+use std::io::BufRead as _;
+use std::process::{Command, Stdio};
+
 use berth_tests::terminal::Terminal;
-use berth_tests::{CLIENTS, Engine, until};
+use berth_tests::{CLIENTS, Engine, run, until};
 
 #[test]
 fn a_shell_in_a_real_terminal() {
@@ -48,4 +51,30 @@ fn exec_in_a_real_terminal() {
         terminal.send("exit 9\r");
         assert_eq!(terminal.wait(), 9);
     }
+}
+
+#[test]
+fn who_leaves_an_exec_leaves_it_running() {
+    let engine = Engine::with_images(&["busybox"]);
+    engine.berth("run -d --name box busybox sleep 600").ok();
+    let inside = ["box", "sh", "-c", "echo ready; exec sleep 300"];
+    for client in CLIENTS {
+        for flags in [&[][..], &["-i"], &["-t"]] {
+            let mut command = engine.command(client, &[&["exec"], flags, &inside].concat());
+            let mut terminal = Terminal::spawn(&command, 24, 80);
+            terminal.expect("ready");
+            terminal.send("\x03");
+            assert_eq!(terminal.wait(), 0, "{client:?} {flags:?}");
+
+            for signal in ["-INT", "-TERM"] {
+                let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+                let mut line = String::new();
+                std::io::BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+                run(Command::new("kill").args([signal, &child.id().to_string()]));
+                assert_eq!(child.wait().unwrap().code(), Some(0), "{client:?} {flags:?} {signal}");
+            }
+        }
+    }
+    let running = engine.berth("exec box pidof sleep").ok().split(' ').count();
+    assert_eq!(running, 1 + CLIENTS.len() * 3 * 3);
 }

@@ -7,7 +7,7 @@ use crate::container::attach::{End, Resized, Streams, beside};
 use crate::context::Context;
 use crate::flags::Flag;
 use crate::outcome::{Failure, Outcome, exit_status};
-use crate::terminal;
+use crate::terminal::{self, Forwarded};
 use crate::values::environment::{self, Kind};
 use crate::values::keys;
 
@@ -106,12 +106,18 @@ async fn execute(context: &Context, options: &Options, container: &str, request:
     if options.detach {
         return client.exec_start(&id, &start).await.map_err(Failure::from);
     }
+    let mut asked = Forwarded::hold_back()?;
     let hijacked = client.exec_attach(&id, &start).await?;
     let detach_keys = keys::parse(&context.detach_keys(&options.detach_keys)).unwrap_or_default();
     let streams =
         Streams { hijacked, tty: options.tty, stdin: options.interactive, output: true, detach_keys };
     let resize = options.tty.then_some(Resized::Exec(&id));
-    let end = beside(client, streams.run(), resize, None).await?;
+    let end = tokio::select! {
+        biased;
+        // Asked to end, we leave the command running, and as with Docker all is well then.
+        _ = asked.next() => return Ok(()),
+        end = beside(client, streams.run(), resize, None) => end?,
+    };
     if end == End::Detached {
         return Err(Failure::new("read escape sequence"));
     }

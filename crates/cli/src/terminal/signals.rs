@@ -36,7 +36,7 @@ impl Forwarded {
         Self::catch_those(|_| true, true)
     }
 
-    /// Catches those that ask for the end, and keeps them from the container: we stay with it until it ends by itself.
+    /// Catches those that ask for the end, and keeps them from the container.
     pub(crate) fn hold_back() -> io::Result<Self> {
         Self::catch_those(|signal| matches!(signal, Signal::INT | Signal::TERM), false)
     }
