@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use berth_api::Version;
 use berth_api::client::{Client, Host, Tls, TlsOptions};
+use berth_oci::keys::{self, Watcher};
 
 use crate::autostart;
 use crate::config::{self, Config, Store};
@@ -251,6 +252,11 @@ impl Context {
     /// The keys that detach: as the command says, else as the user has configured.
     pub(crate) fn detach_keys(&self, flag: &str) -> String {
         if flag.is_empty() { self.config().detach_keys.clone() } else { flag.to_owned() }
+    }
+
+    /// Looks for these keys in what is typed; as in Docker, for its own where the engine has taken keys that are none.
+    pub(crate) fn detach_watcher(&self, flag: &str) -> Watcher {
+        Watcher::new(keys::parse(&self.detach_keys(flag)).unwrap_or_else(|_| keys::DEFAULT.to_vec()))
     }
 
     /// Why there is no connection, in the words of the program that was called.

@@ -61,7 +61,7 @@ fn flags(data: &[u8]) {
     drop(values::devices::parse(text));
     drop(values::networks::parse(text));
     drop(values::gpus::parse(text));
-    drop(values::keys::parse(text));
+    drop(berth_oci::keys::parse(text));
     drop(crate::flags::number::parse_duration(text));
     drop(crate::flags::number::parse_int(text));
     drop(crate::format::units::parse_bytes(text));

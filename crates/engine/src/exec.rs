@@ -245,7 +245,7 @@ impl Inner {
         if config.command.is_empty() {
             return Err(Error::invalid("No exec command specified"));
         }
-        crate::container::keys::parse(config.detach_keys.as_deref())?;
+        crate::container::detach_keys(config.detach_keys.as_deref())?;
         let exec = Exec {
             id: crate::names::random_id()?,
             container_id: container.record.id.clone(),
@@ -306,7 +306,7 @@ impl Inner {
             return Ok((ShimExec { id: exec.id.clone(), process, attach: None }, None));
         }
         let keys = if config.tty {
-            crate::container::keys::parse(config.detach_keys.as_deref())?
+            crate::container::detach_keys(config.detach_keys.as_deref())?
         } else {
             Vec::new()
         };

@@ -5,10 +5,12 @@ pub mod container;
 pub mod digest;
 pub mod image;
 pub mod json;
+pub mod keys;
 pub mod mount;
 pub mod platform;
 pub mod reference;
 pub mod runtime;
+pub mod units;
 
 pub use digest::{Algorithm, Digest};
 pub use image::{Descriptor, ImageConfig, Index, Manifest};

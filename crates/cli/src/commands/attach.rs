@@ -10,7 +10,6 @@ use crate::context::Context;
 use crate::flags::{Flag, parse_bool};
 use crate::outcome::{Failure, Outcome, exit_status};
 use crate::terminal::{self, Forwarded};
-use crate::values::keys;
 
 #[derive(Debug, Default)]
 pub(crate) struct Options {
@@ -72,8 +71,8 @@ async fn attach(context: &Context, options: &Options, name: &str) -> Outcome {
         client.container_wait(id, WaitCondition::NotRunning)
     );
     let (hijacked, mut end) = (hijacked?, end?);
-    let detach_keys = keys::parse(&context.detach_keys(&options.detach_keys)).unwrap_or_default();
-    let streams = Streams { hijacked, tty, stdin, output: true, detach_keys };
+    let detach = context.detach_watcher(&options.detach_keys);
+    let streams = Streams { hijacked, tty, stdin, output: true, detach };
     let follow = async {
         match streams.run().await? {
             End::Detached => Err(Failure::new("read escape sequence")),

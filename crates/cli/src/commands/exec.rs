@@ -9,7 +9,6 @@ use crate::flags::Flag;
 use crate::outcome::{Failure, Outcome, exit_status};
 use crate::terminal::{self, Forwarded};
 use crate::values::environment::{self, Kind};
-use crate::values::keys;
 
 #[derive(Debug, Default)]
 pub(crate) struct Options {
@@ -108,9 +107,8 @@ async fn execute(context: &Context, options: &Options, container: &str, request:
     }
     let mut asked = Forwarded::hold_back()?;
     let hijacked = client.exec_attach(&id, &start).await?;
-    let detach_keys = keys::parse(&context.detach_keys(&options.detach_keys)).unwrap_or_default();
-    let streams =
-        Streams { hijacked, tty: options.tty, stdin: options.interactive, output: true, detach_keys };
+    let detach = context.detach_watcher(&options.detach_keys);
+    let streams = Streams { hijacked, tty: options.tty, stdin: options.interactive, output: true, detach };
     let resize = options.tty.then_some(Resized::Exec(&id));
     let end = tokio::select! {
         biased;

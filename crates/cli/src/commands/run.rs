@@ -17,7 +17,6 @@ use crate::container::{self, Options, Pull};
 use crate::context::Context;
 use crate::outcome::{Failure, Outcome, exit_status};
 use crate::terminal::{self, Forwarded};
-use crate::values::keys;
 
 pub(crate) static COMMAND: Command<Options> = Command {
     name: "run",
@@ -106,7 +105,7 @@ async fn live(
         tty: config.tty,
         stdin: config.attach_stdin,
         output: shows_output,
-        detach_keys: keys::parse(&context.detach_keys(&options.detach_keys)).unwrap_or_default(),
+        detach: context.detach_watcher(&options.detach_keys),
     });
     let follow = async {
         let end = match streams {

@@ -9,7 +9,6 @@ use crate::context::Context;
 use crate::flags::{Flag, parse_bool};
 use crate::outcome::{Failure, Outcome, exit_status};
 use crate::terminal::Forwarded;
-use crate::values::keys;
 
 #[derive(Debug, Default)]
 pub(crate) struct Options {
@@ -123,8 +122,8 @@ async fn attached(context: &Context, client: &Client, options: &Options, name: &
         }
         return Err(Failure::new(error.to_string()));
     }
-    let detach_keys = keys::parse(&context.detach_keys(&options.detach_keys)).unwrap_or_default();
-    let streams = Streams { hijacked, tty, stdin, output: true, detach_keys };
+    let detach = context.detach_watcher(&options.detach_keys);
+    let streams = Streams { hijacked, tty, stdin, output: true, detach };
     let follow = async {
         match streams.run().await? {
             End::Detached => Ok(0),

@@ -6,9 +6,10 @@ use std::io::{IsTerminal, Write, stderr, stdin, stdout};
 use berth_api::client::{
     Client, Demultiplexer, FrameError, Hijacked, HijackedReader, HijackedWriter, Output,
 };
+use berth_oci::keys::Watcher;
 
 use crate::outcome::{Failure, exit_status};
-use crate::terminal::{self, Escape, Forwarded, Input, RawMode};
+use crate::terminal::{self, Forwarded, Input, RawMode};
 
 /// What is connected to what.
 pub(crate) struct Streams {
@@ -19,8 +20,8 @@ pub(crate) struct Streams {
     pub(crate) stdin: bool,
     /// Its output comes to us.
     pub(crate) output: bool,
-    /// The keys that detach.
-    pub(crate) detach_keys: Vec<u8>,
+    /// Finds the keys that detach.
+    pub(crate) detach: Watcher,
 }
 
 /// How streaming ended.
@@ -49,9 +50,9 @@ impl Streams {
     pub(crate) async fn run(self) -> Result<End, Failure> {
         let Hijacked { reader, writer, .. } = self.hijacked;
         let raw = if self.stdin && self.tty { RawMode::enter()? } else { None };
-        let escape = (self.tty && self.stdin).then(|| Escape::new(self.detach_keys));
+        let detach = (self.tty && self.stdin).then_some(self.detach);
         let output = receive(reader, self.tty);
-        let input = send(writer, self.stdin, escape);
+        let input = send(writer, self.stdin, detach);
         tokio::pin!(output, input);
         let result = tokio::select! {
             result = &mut output => result.map(|()| End::Closed),
@@ -123,7 +124,7 @@ pub(crate) fn write_output(
 async fn send(
     mut writer: HijackedWriter,
     attached: bool,
-    mut escape: Option<Escape>,
+    mut detach: Option<Watcher>,
 ) -> std::io::Result<End> {
     if !attached {
         // Half of the connection is never used; closing it would end an engine's reading of it.
@@ -131,13 +132,14 @@ async fn send(
     }
     let mut input = Input::open();
     while let Some(piece) = input.next().await {
-        let Some(escape) = &mut escape else {
+        let Some(detach) = &mut detach else {
             writer.write_all(&piece).await?;
             continue;
         };
-        let scanned = escape.scan(&piece);
-        writer.write_all(&scanned.bytes).await?;
-        if scanned.detach {
+        let mut passed = Vec::with_capacity(piece.len());
+        let is_found = detach.pass(&piece, &mut passed);
+        writer.write_all(&passed).await?;
+        if is_found {
             return Ok(End::Detached);
         }
     }

@@ -2,6 +2,8 @@
 //!
 //! WHEN ADDING A FLAG: a row here, a field in `Options`, its place in `request.rs`.
 
+use berth_api::container::Ulimit;
+
 use super::options::{Options, Stream};
 use crate::flags::{Flag, parse_bool, parse_duration, parse_int, parse_uint};
 use crate::format::units::parse_bytes;
@@ -425,7 +427,7 @@ pub(crate) static FLAGS: &[Flag<Options>] = &[
         "ulimit",
         '\0',
         "ulimit",
-        |o: &mut Options, v| push(&mut o.ulimits, limits::ulimit(v)),
+        |o: &mut Options, v| push(&mut o.ulimits, Ulimit::parse(v)),
         "Limit of the process",
     )
     .default("[]"),

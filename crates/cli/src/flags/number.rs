@@ -1,26 +1,6 @@
 //! Numbers, truth values and durations as Go's `strconv` and `time` read them, with their error texts.
 
-/// Go's `%q`: a double-quoted text.
-pub(crate) fn quote(text: &str) -> String {
-    use std::fmt::Write;
-    let mut quoted = String::with_capacity(text.len() + 2);
-    quoted.push('"');
-    for character in text.chars() {
-        match character {
-            '"' => quoted.push_str("\\\""),
-            '\\' => quoted.push_str("\\\\"),
-            '\n' => quoted.push_str("\\n"),
-            '\r' => quoted.push_str("\\r"),
-            '\t' => quoted.push_str("\\t"),
-            character if u32::from(character) < 0x20 || character == '\u{7f}' => {
-                let _ = write!(quoted, "\\x{:02x}", u32::from(character)); // writing to a String cannot fail
-            }
-            character => quoted.push(character),
-        }
-    }
-    quoted.push('"');
-    quoted
-}
+pub(crate) use berth_oci::units::quote;
 
 fn syntax(function: &str, text: &str) -> String {
     format!("strconv.{function}: parsing {}: invalid syntax", quote(text))

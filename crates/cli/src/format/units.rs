@@ -47,36 +47,7 @@ pub(crate) fn general(value: f64, digits: usize) -> String {
     trim(&format!("{value:.*}", usize::try_from(digits - 1 - exponent).unwrap_or_default()))
 }
 
-/// Reads `64m`, `1.5GiB`, `100`: powers of 1024, as `--memory` does.
-pub(crate) fn parse_bytes(text: &str) -> Result<i64, String> {
-    let invalid = || format!("invalid size: '{text}'");
-    let last = text.rfind(|c: char| c.is_ascii_digit() || c == '.' || c == ' ').ok_or_else(invalid)?;
-    let (number, suffix) = text.split_at(last + 1);
-    // One blank may stand between the two.
-    let number = number.strip_suffix(' ').unwrap_or(number);
-    let plain = number.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
-    let size: f64 = number.parse().ok().filter(|_| plain).ok_or_else(|| {
-        format!("strconv.ParseFloat: parsing {}: invalid syntax", crate::flags::quote(number))
-    })?;
-    if size < 0.0 {
-        return Err(invalid());
-    }
-    let bad = |suffix: &str| Err(format!("invalid suffix: '{suffix}'"));
-    if suffix.len() > 3 {
-        return bad(suffix);
-    }
-    let suffix = suffix.to_ascii_lowercase();
-    let power = match suffix.strip_suffix("ib").or(suffix.strip_suffix('b')).unwrap_or(&suffix) {
-        "" if suffix != "ib" => 0,
-        "k" => 1,
-        "m" => 2,
-        "g" => 3,
-        "t" => 4,
-        "p" => 5,
-        _ => return bad(&suffix),
-    };
-    Ok((size * 1024.0_f64.powi(power)) as i64)
-}
+pub(crate) use berth_oci::units::parse_bytes;
 
 /// "About an hour": how long `seconds` are to a reader.
 pub(crate) fn human_duration(seconds: i64) -> String {
@@ -120,23 +91,6 @@ mod tests {
         assert_eq!(human_size_with(999_999.0, 3), "1e+03kB");
         assert_eq!(bytes_size(339_968.0), "332KiB");
         assert_eq!(bytes_size(25_275_000_000.0), "23.54GiB");
-    }
-
-    #[test]
-    fn sizes_are_read_as_docker_reads_them() {
-        let check = |text: &str, expect: Result<i64, &str>| {
-            assert_eq!(parse_bytes(text), expect.map_err(str::to_owned), "{text}");
-        };
-        check("64m", Ok(64 << 20));
-        check("1.5GiB", Ok(3 << 29));
-        check("100", Ok(100));
-        check("1 kb", Ok(1024));
-        check("10B", Ok(10));
-        check("abc", Err("invalid size: 'abc'"));
-        check("", Err("invalid size: ''"));
-        check("-1", Err("invalid size: '-1'"));
-        check("1x", Err("invalid suffix: 'x'"));
-        check("1.2.3", Err("strconv.ParseFloat: parsing \"1.2.3\": invalid syntax"));
     }
 
     #[test]

@@ -1,13 +1,11 @@
 //! The user's terminal: raw mode, its size, a line that counts, the keys that detach, signals that are passed on.
 
 mod counter;
-mod escape;
 mod input;
 mod raw;
 mod signals;
 
 pub(crate) use counter::Counter;
-pub(crate) use escape::Escape;
 pub(crate) use input::Input;
 pub(crate) use raw::RawMode;
 pub(crate) use signals::Forwarded;

@@ -1,69 +1,8 @@
-//! `--ulimit`, `--cpus`, `--restart`, `--sysctl`, `--*-device`, `--device-*`: numbers with structure.
+//! `--cpus`, `--restart`, `--sysctl`, `--*-device`, `--device-*`: numbers with structure.
 
-use berth_api::container::{RestartPolicy, ThrottleDevice, Ulimit, WeightDevice};
+use berth_api::container::{RestartPolicy, ThrottleDevice, WeightDevice};
 
 use crate::format::units::parse_bytes;
-
-const ULIMITS: &[&str] = &[
-    "core",
-    "cpu",
-    "data",
-    "fsize",
-    "locks",
-    "memlock",
-    "msgqueue",
-    "nice",
-    "nofile",
-    "nproc",
-    "rss",
-    "rtprio",
-    "rttime",
-    "sigpending",
-    "stack",
-];
-
-/// Reads one `--ulimit`: `name=soft[:hard]`.
-pub(crate) fn ulimit(value: &str) -> Result<Ulimit, String> {
-    let Some((name, limits)) = value.split_once('=') else {
-        return Err(format!("invalid ulimit argument: {value}"));
-    };
-    if !ULIMITS.contains(&name) {
-        return Err(format!("invalid ulimit type: {name}"));
-    }
-    let numbers: Vec<&str> = limits.split(':').collect();
-    let number = |text: &str| {
-        let plain = text.strip_prefix(['-', '+']).unwrap_or(text);
-        let is_decimal = !plain.is_empty() && plain.bytes().all(|byte| byte.is_ascii_digit());
-        if !is_decimal {
-            return Err(format!("strconv.ParseInt: parsing {}: invalid syntax", crate::flags::quote(text)));
-        }
-        text.parse::<i64>().map_err(|_| {
-            format!("strconv.ParseInt: parsing {}: value out of range", crate::flags::quote(text))
-        })
-    };
-    let (soft, hard) = match numbers.as_slice() {
-        [soft] => (number(soft)?, number(soft)?),
-        [soft, hard] => (number(soft)?, number(hard)?),
-        _ => {
-            return Err(format!(
-                "too many limit value arguments - {limits}, can only have up to two, `soft[:hard]`"
-            ));
-        }
-    };
-    if hard != -1 {
-        if soft == -1 {
-            return Err(format!(
-                "ulimit soft limit must be less than or equal to hard limit: soft: -1 (unlimited), hard: {hard}"
-            ));
-        }
-        if soft > hard {
-            return Err(format!(
-                "ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}"
-            ));
-        }
-    }
-    Ok(Ulimit { name: name.to_owned(), hard, soft })
-}
 
 /// Reads `--cpus`: a decimal number or a fraction, in billionths.
 pub(crate) fn cpus(value: &str) -> Result<i64, String> {
@@ -182,21 +121,6 @@ fn device_pair(value: &str) -> Result<(&str, &str), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ulimits() {
-        assert_eq!(ulimit("nofile=5:7").unwrap(), Ulimit { name: "nofile".into(), soft: 5, hard: 7 });
-        assert_eq!(ulimit("core=-1").unwrap(), Ulimit { name: "core".into(), soft: -1, hard: -1 });
-        let check = |value: &str, expect: &str| assert_eq!(ulimit(value).unwrap_err(), expect);
-        check("foo", "invalid ulimit argument: foo");
-        check("foo=1", "invalid ulimit type: foo");
-        check("nofile=5:3", "ulimit soft limit must be less than or equal to hard limit: 5 > 3");
-        check("nofile=x", r#"strconv.ParseInt: parsing "x": invalid syntax"#);
-        check(
-            "nofile=1:2:3",
-            "too many limit value arguments - 1:2:3, can only have up to two, `soft[:hard]`",
-        );
-    }
 
     #[test]
     fn cpu_counts() {

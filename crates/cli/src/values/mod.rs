@@ -6,7 +6,6 @@ pub(crate) mod csv;
 pub(crate) mod devices;
 pub(crate) mod environment;
 pub(crate) mod gpus;
-pub(crate) mod keys;
 pub(crate) mod limits;
 pub(crate) mod mounts;
 pub(crate) mod names;

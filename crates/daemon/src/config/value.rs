@@ -86,7 +86,7 @@ impl Value {
                 Self::Map(BTreeMap::from([(key.to_owned(), value.to_owned())]))
             }
             Kind::Ulimits => {
-                let ulimit = parse_ulimit(text)?;
+                let ulimit = Ulimit::parse(text)?;
                 Self::Ulimits(BTreeMap::from([(ulimit.name.clone(), ulimit)]))
             }
             Kind::Runtimes => {
@@ -277,59 +277,8 @@ fn parse_bool(text: &str) -> Result<bool, String> {
 
 /// Reads `64m`, `1.5GB`, `100`: units are powers of 1024.
 pub(super) fn parse_bytes(text: &str) -> Result<u64, String> {
-    let invalid = || format!("invalid size: '{text}'");
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let number: f64 = text[..digits].parse().map_err(|_| invalid())?;
-    let unit = text[digits..].trim_start().to_ascii_lowercase();
-    let power = match unit.strip_suffix("ib").or_else(|| unit.strip_suffix('b')).unwrap_or(&unit) {
-        "" => 0,
-        "k" => 1,
-        "m" => 2,
-        "g" => 3,
-        "t" => 4,
-        "p" => 5,
-        _ => return Err(invalid()),
-    };
-    let bytes = number * f64::from(1024_u32).powi(power);
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be in range")]
-    if (0.0..9.2e18).contains(&bytes) { Ok(bytes as u64) } else { Err(invalid()) }
-}
-
-/// Reads `nofile=1024:2048`.
-fn parse_ulimit(text: &str) -> Result<Ulimit, String> {
-    const NAMES: [&str; 16] = [
-        "core",
-        "cpu",
-        "data",
-        "fsize",
-        "locks",
-        "memlock",
-        "msgqueue",
-        "nice",
-        "nofile",
-        "nproc",
-        "rss",
-        "rtprio",
-        "rttime",
-        "sigpending",
-        "stack",
-        "as",
-    ];
-    let (name, limits) = text.split_once('=').ok_or_else(|| format!("invalid ulimit argument: {text}"))?;
-    if !NAMES.contains(&name) {
-        return Err(format!("invalid ulimit type: {name}"));
-    }
-    let number = |part: &str| {
-        part.parse::<i64>().map_err(|_| format!("strconv.ParseInt: parsing {part:?}: invalid syntax"))
-    };
-    let (soft, hard) = match limits.split_once(':') {
-        Some((soft, hard)) => (number(soft)?, number(hard)?),
-        None => (number(limits)?, number(limits)?),
-    };
-    if hard != -1 && (soft > hard || soft == -1) {
-        return Err(format!("ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}"));
-    }
-    Ok(Ulimit { name: name.to_owned(), hard, soft })
+    let bytes = berth_oci::units::parse_bytes(text)?;
+    u64::try_from(bytes).map_err(|_| format!("invalid size: '{text}'"))
 }
 
 /// Reads `base=10.10.0.0/16,size=24`.
@@ -351,27 +300,6 @@ fn parse_pool(text: &str) -> Result<(String, u8), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_are_read() {
-        assert_eq!(parse_bytes("64m"), Ok(64 << 20));
-        assert_eq!(parse_bytes("1.5GB"), Ok(3 << 29));
-        assert_eq!(parse_bytes("2KiB"), Ok(2048));
-        assert_eq!(parse_bytes("100"), Ok(100));
-        for bad in ["", "5x", "m", "-1", "1e30p"] {
-            assert!(parse_bytes(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn ulimits_are_read() {
-        assert_eq!(parse_ulimit("nofile=1:2"), Ok(Ulimit { name: "nofile".into(), soft: 1, hard: 2 }));
-        assert_eq!(parse_ulimit("core=-1").unwrap().hard, -1);
-        assert_eq!(parse_ulimit("nofile"), Err("invalid ulimit argument: nofile".into()));
-        for bad in ["nofile=2:1", "files=1", "nofile=x"] {
-            assert!(parse_ulimit(bad).is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn pools_are_read() {

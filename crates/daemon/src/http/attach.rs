@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use berth_engine::Attached;
+use berth_oci::keys::Watcher;
 use bytes::BytesMut;
 use futures_util::StreamExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
-use super::detach::{DetachKeys, Watcher};
 use super::stream::{Reader, Stream, Writer};
 
 /// How often a client that has stopped writing is looked after: it may have gone altogether.
@@ -22,8 +22,8 @@ pub(crate) struct Input {
     pub(crate) attached: bool,
     /// The end of the client's input is the end of the process's input; otherwise it ends the attachment.
     pub(crate) closes: bool,
-    /// The keys that detach; only looked for where there is a terminal.
-    pub(crate) detach_keys: Option<DetachKeys>,
+    /// Finds the keys that detach; only where there is a terminal.
+    pub(crate) detach: Option<Watcher>,
     /// How the process's output becomes what this client reads.
     pub(crate) framing: Framing,
 }
@@ -207,10 +207,9 @@ enum AfterInput {
     OutputGoesOn(Option<OwnedWriteHalf>),
 }
 
-async fn copy_input(from: &mut Reader, mut to: OwnedWriteHalf, input: Input) -> AfterInput {
-    let mut watcher = input.detach_keys.map(Watcher::new);
-    let mut buffer = BytesMut::with_capacity(8 << 10);
-    let mut passed = BytesMut::new();
+async fn copy_input(from: &mut Reader, mut to: OwnedWriteHalf, mut input: Input) -> AfterInput {
+    let mut buffer = Vec::with_capacity(8 << 10);
+    let mut passed = Vec::new();
     loop {
         buffer.clear();
         match from.read_buf(&mut buffer).await {
@@ -223,17 +222,15 @@ async fn copy_input(from: &mut Reader, mut to: OwnedWriteHalf, input: Input) -> 
             Ok(_) if !input.attached => continue,
             Ok(_) => {}
         }
-        let detached = match &mut watcher {
-            None => {
-                std::mem::swap(&mut buffer, &mut passed);
-                false
-            }
-            Some(watcher) => {
+        let (bytes, detached) = match &mut input.detach {
+            None => (&buffer, false),
+            Some(detach) => {
                 passed.clear();
-                watcher.pass(&buffer, &mut passed)
+                let detached = detach.pass(&buffer, &mut passed);
+                (&passed, detached)
             }
         };
-        if !passed.is_empty() && to.write_all(&passed).await.is_err() {
+        if !bytes.is_empty() && to.write_all(bytes).await.is_err() {
             return AfterInput::OutputGoesOn(None);
         }
         if detached {
@@ -257,14 +254,14 @@ mod tests {
     fn pump(input: Input) -> Pumped {
         let (client, ours) = UnixStream::pair().unwrap();
         let (process, theirs) = UnixStream::pair().unwrap();
-        let attached = Attached { tty: input.detach_keys.is_some(), logs: None, stream: Some(theirs) };
+        let attached = Attached { tty: input.detach.is_some(), logs: None, stream: Some(theirs) };
         let end = tokio::spawn(run(Stream::new(Socket::Unix(ours)), attached, input, std::future::ready(())));
         Pumped { client, process, end }
     }
 
     fn input(attached: bool, closes: bool, keys: Option<&str>) -> Input {
-        let detach_keys = keys.map(|keys| DetachKeys::parse(keys).unwrap());
-        Input { attached, closes, detach_keys, framing: Framing::Same }
+        let detach = keys.map(|keys| Watcher::new(berth_oci::keys::parse(keys).unwrap()));
+        Input { attached, closes, detach, framing: Framing::Same }
     }
 
     async fn rest(stream: &mut UnixStream) -> Vec<u8> {

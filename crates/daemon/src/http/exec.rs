@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use berth_api::exec::{CreateRequest, CreateResponse, Inspect, ProcessConfig, StartRequest};
 use berth_engine::{Class, ExecConfig, ExecStart};
+use berth_oci::keys::{self, Watcher};
 use hyper::StatusCode;
 use tokio::io::AsyncWriteExt as _;
 
@@ -12,7 +15,6 @@ use super::answer::{Answer, MULTIPLEXED_STREAM, RAW_STREAM};
 use super::attach::{self, Framing, Input, frame_header};
 use super::call::Call;
 use super::containers::process::size;
-use super::detach::DetachKeys;
 use super::error::Error;
 use super::server::Server;
 use super::stream::Stream;
@@ -27,8 +29,8 @@ pub(crate) async fn create(server: Arc<Server>, mut call: Call) -> Result<Answer
     if command.is_empty() {
         return Err(Error::invalid("No exec command specified"));
     }
-    let keys = &request.detach_keys;
-    DetachKeys::parse(keys).map_err(|_| Error::invalid(format!("Invalid escape keys ({keys}) provided")))?;
+    let wanted = &request.detach_keys;
+    keys::parse(wanted).map_err(|_| Error::invalid(format!("Invalid escape keys ({wanted}) provided")))?;
     let config = ExecConfig {
         user: request.user,
         privileged: request.privileged,
@@ -82,11 +84,11 @@ pub(crate) async fn start(server: Arc<Server>, mut call: Call) -> Result<Answer,
             return Ok(Answer::hijack(content_type, move |client| tell(client, text, request.tty)));
         }
     };
-    let keys = exec.config.detach_keys.as_deref().unwrap_or_default();
-    let detach_keys =
-        if exec.config.tty && exec.config.attach_stdin { DetachKeys::parse(keys).ok() } else { None };
+    let wanted = exec.config.detach_keys.as_deref().unwrap_or_default();
+    let has_input = exec.config.tty && exec.config.attach_stdin;
+    let detach = keys::parse(wanted).ok().filter(|_| has_input).map(Watcher::new);
     let framing = Framing::between(exec.config.tty, request.tty);
-    let input = Input { attached: exec.config.attach_stdin, closes: !exec.config.tty, detach_keys, framing };
+    let input = Input { attached: exec.config.attach_stdin, closes: !exec.config.tty, detach, framing };
     Ok(Answer::hijack(content_type, move |client| async move {
         let settled = server.engine.exec_settled(&call.name, SETTLED_WITHIN);
         attach::run(client, attached, input, settled).await;
@@ -119,8 +121,8 @@ pub(crate) async fn inspect(server: Arc<Server>, call: Call) -> Result<Answer, E
         .config
         .detach_keys
         .as_deref()
-        .and_then(|keys| DetachKeys::parse(keys).ok())
-        .map(|keys| keys.base64());
+        .and_then(|wanted| keys::parse(wanted).ok())
+        .map(|keys| STANDARD.encode(keys));
     let (entrypoint, arguments) = exec
         .config
         .command

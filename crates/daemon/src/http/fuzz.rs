@@ -1,11 +1,11 @@
 //! What a client says before anything is done for it.
 
+use berth_oci::keys::{self, Watcher};
 use bytes::BytesMut;
 use hyper::Method;
 
 use super::attach::Frames;
 use super::connection::{Head, looks_like};
-use super::detach::{DetachKeys, Watcher};
 use super::query::{Query, decode_path};
 use super::router::{find, negotiate, split_version};
 use super::time::parse_moment;
@@ -68,10 +68,9 @@ fn head(data: &[u8]) {
 fn detach_keys(data: &[u8]) {
     text(data, |text| {
         let (keys, typed) = text.split_once('\n').unwrap_or((text, text));
-        let Ok(keys) = DetachKeys::parse(keys) else { return };
-        drop(keys.base64());
+        let Ok(keys) = keys::parse(keys) else { return };
         let mut watcher = Watcher::new(keys);
-        let mut passed = BytesMut::new();
+        let mut passed = Vec::new();
         watcher.pass(typed.as_bytes(), &mut passed);
         assert!(passed.len() <= typed.len(), "more was passed on than was typed");
     });

@@ -12,7 +12,6 @@ mod call;
 mod check;
 mod connection;
 mod containers;
-mod detach;
 mod disk_usage;
 mod error;
 mod events;

@@ -3,6 +3,8 @@
 //! The bytes of a container and the frames of a client are translated between two sockets, so that an attachment is
 //! the same whatever its client speaks.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use std::io;
 
 use berth_api::client::{Demultiplexer, FrameError};
@@ -17,7 +19,6 @@ use tokio::sync::mpsc;
 
 use super::answer::Answer;
 use super::body::Body;
-use super::detach::base64;
 use super::stream::{Reader, Stream, Writer};
 
 /// The longest control frame. It is held as a whole; the pieces of others are passed on as they come.
@@ -41,7 +42,7 @@ pub(crate) fn accept(headers: &HeaderMap) -> Result<HeaderMap, Answer> {
     let mut answer = HeaderMap::new();
     let digest =
         Sha1::new().chain_update(key).chain_update("258EAFA5-E914-47DA-95CA-C5AB0DC85B11").finalize();
-    let digest = HeaderValue::from_str(&base64(&digest)).map_err(|_| refuse("missing or bad key"))?;
+    let digest = HeaderValue::from_str(&STANDARD.encode(digest)).map_err(|_| refuse("missing or bad key"))?;
     answer.insert(header::SEC_WEBSOCKET_ACCEPT, digest);
     if let Some(protocol) = headers.get(header::SEC_WEBSOCKET_PROTOCOL) {
         if protocol.as_bytes().contains(&b',') {

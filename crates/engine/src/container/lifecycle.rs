@@ -11,7 +11,7 @@ use super::signal::{self, KILL, TERM};
 use super::task::Command;
 use super::{
     AttachOptions, Attached, Container, ContainerSize, Pruned, RemoveOptions, Status, StopOptions,
-    UpdateContainer, WaitCondition, WaitResult, keys, limits,
+    UpdateContainer, WaitCondition, WaitResult, limits,
 };
 use crate::error::{Error, Result, chain};
 use crate::filters::Filters;
@@ -255,7 +255,7 @@ impl Inner {
             true => Some(self.logs_so_far(&container, options.stdout, options.stderr)?),
             false => None,
         };
-        let keys = if tty { keys::parse(options.detach_keys.as_deref())? } else { Vec::new() };
+        let keys = if tty { super::detach_keys(options.detach_keys.as_deref())? } else { Vec::new() };
         let stream = if options.stream {
             let streams = Streams {
                 stdin: options.stdin && container.record.config.open_stdin,

@@ -14,7 +14,6 @@ mod adapt;
 mod copy_up;
 mod create;
 pub(crate) mod health;
-pub(crate) mod keys;
 mod lifecycle;
 mod limits;
 pub(crate) mod link;
@@ -425,4 +424,10 @@ pub struct UpdateContainer {
     pub resources: HostConfig,
     /// The restart policy.
     pub restart_policy: Option<RestartPolicy>,
+}
+
+/// The bytes of the keys that detach; none named: Docker's own.
+pub(crate) fn detach_keys(keys: Option<&str>) -> crate::Result<Vec<u8>> {
+    berth_oci::keys::parse(keys.unwrap_or_default())
+        .map_err(|error| crate::Error::invalid(format!("Invalid detach keys provided: {error}")))
 }

@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Map;
 
+use crate::units::quote;
+
 /// Limits and devices. Zero, empty and unset mean: no limit.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
@@ -131,4 +133,70 @@ pub struct Ulimit {
     pub hard: i64,
     /// The soft limit; -1: none.
     pub soft: i64,
+}
+
+/// The limits that there are, as Docker names them.
+const ULIMITS: &[&str] = &[
+    "core",
+    "cpu",
+    "data",
+    "fsize",
+    "locks",
+    "memlock",
+    "msgqueue",
+    "nice",
+    "nofile",
+    "nproc",
+    "rss",
+    "rtprio",
+    "rttime",
+    "sigpending",
+    "stack",
+];
+
+impl Ulimit {
+    /// Reads `name=soft[:hard]`.
+    ///
+    /// # Errors
+    /// Docker's text.
+    pub fn parse(value: &str) -> Result<Self, String> {
+        let Some((name, limits)) = value.split_once('=') else {
+            return Err(format!("invalid ulimit argument: {value}"));
+        };
+        if !ULIMITS.contains(&name) {
+            return Err(format!("invalid ulimit type: {name}"));
+        }
+        let numbers: Vec<&str> = limits.split(':').collect();
+        let number = |text: &str| {
+            let plain = text.strip_prefix(['-', '+']).unwrap_or(text);
+            let is_decimal = !plain.is_empty() && plain.bytes().all(|byte| byte.is_ascii_digit());
+            if !is_decimal {
+                return Err(format!("strconv.ParseInt: parsing {}: invalid syntax", quote(text)));
+            }
+            text.parse::<i64>()
+                .map_err(|_| format!("strconv.ParseInt: parsing {}: value out of range", quote(text)))
+        };
+        let (soft, hard) = match numbers.as_slice() {
+            [soft] => (number(soft)?, number(soft)?),
+            [soft, hard] => (number(soft)?, number(hard)?),
+            _ => {
+                return Err(format!(
+                    "too many limit value arguments - {limits}, can only have up to two, `soft[:hard]`"
+                ));
+            }
+        };
+        if hard != -1 {
+            if soft == -1 {
+                return Err(format!(
+                    "ulimit soft limit must be less than or equal to hard limit: soft: -1 (unlimited), hard: {hard}"
+                ));
+            }
+            if soft > hard {
+                return Err(format!(
+                    "ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}"
+                ));
+            }
+        }
+        Ok(Self { name: name.to_owned(), hard, soft })
+    }
 }

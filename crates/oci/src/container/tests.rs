@@ -100,3 +100,16 @@ fn network_modes_are_told_apart() {
     assert_eq!(NetworkMode::parse("default"), NetworkMode::Default);
     assert_eq!(NetworkMode::parse("web"), NetworkMode::Named("web"));
 }
+
+#[test]
+fn ulimits_are_read_as_docker_reads_them() {
+    assert_eq!(Ulimit::parse("nofile=5:7").unwrap(), Ulimit { name: "nofile".into(), soft: 5, hard: 7 });
+    assert_eq!(Ulimit::parse("core=-1").unwrap(), Ulimit { name: "core".into(), soft: -1, hard: -1 });
+    let check = |value: &str, expect: &str| assert_eq!(Ulimit::parse(value).unwrap_err(), expect);
+    check("foo", "invalid ulimit argument: foo");
+    check("foo=1", "invalid ulimit type: foo");
+    check("as=1", "invalid ulimit type: as");
+    check("nofile=5:3", "ulimit soft limit must be less than or equal to hard limit: 5 > 3");
+    check("nofile=x", r#"strconv.ParseInt: parsing "x": invalid syntax"#);
+    check("nofile=1:2:3", "too many limit value arguments - 1:2:3, can only have up to two, `soft[:hard]`");
+}

@@ -3,11 +3,11 @@
 use std::io::IoSlice;
 use std::os::fd::OwnedFd;
 
+use berth_oci::keys::Watcher;
 use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown};
 
-use super::detach::DetachKeys;
 use super::poll::{Poller, Token, Watch};
 use crate::protocol::AttachRequest;
 
@@ -35,7 +35,7 @@ pub(super) struct Attachment {
 enum Input {
     /// None is wanted, or it has ended.
     Closed,
-    Open(Option<DetachKeys>),
+    Open(Option<Watcher>),
 }
 
 /// What a client's input gave.
@@ -55,7 +55,7 @@ impl Attachment {
     pub(super) fn new(request: AttachRequest, socket: OwnedFd, part: u32, terminal: bool) -> Attachment {
         let input = match (request.stdin, terminal) {
             (false, _) => Input::Closed,
-            (true, true) => Input::Open(DetachKeys::new(request.detach_keys)),
+            (true, true) => Input::Open(Some(Watcher::new(request.detach_keys))),
             (true, false) => Input::Open(None),
         };
         Attachment {
@@ -157,7 +157,13 @@ impl Attachment {
     /// Looks for the detach keys in input.
     pub(super) fn filter(&mut self, buffer: &mut Vec<u8>) -> Received {
         let found = match &mut self.input {
-            Input::Open(Some(keys)) => keys.filter(buffer),
+            Input::Open(Some(keys)) => {
+                let mut passed = Vec::with_capacity(buffer.len());
+                let found = keys.pass(buffer, &mut passed);
+                buffer.clear();
+                buffer.extend_from_slice(&passed);
+                found
+            }
             Input::Open(None) | Input::Closed => false,
         };
         if found { Received::Detached } else { Received::Some }

@@ -15,7 +15,6 @@
 mod attachment;
 mod bootstrap;
 mod container;
-mod detach;
 mod directory;
 mod exit;
 mod foreign;

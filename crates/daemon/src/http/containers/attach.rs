@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use berth_engine::AttachOptions;
+use berth_oci::keys::{self, Watcher};
 use hyper::StatusCode;
 use tokio::net::UnixStream;
 
 use super::super::answer::Answer;
 use super::super::attach::{self, End, Framing, Input};
 use super::super::call::Call;
-use super::super::detach::DetachKeys;
 use super::super::error::Error;
 use super::super::server::Server;
 use super::super::stream::{Socket, Stream};
@@ -26,9 +26,9 @@ struct Wanted {
 
 fn wanted(server: &Server, call: &Call) -> Result<Wanted, Error> {
     let query = &call.query;
-    let keys = query.text("detachKeys");
-    let detach_keys = DetachKeys::parse(keys)
-        .map_err(|_| Error::invalid(format!("Invalid detach keys ({keys}) provided")))?;
+    let wanted = query.text("detachKeys");
+    let keys = keys::parse(wanted)
+        .map_err(|_| Error::invalid(format!("Invalid detach keys ({wanted}) provided")))?;
     let container = server.engine.container(&call.name)?;
     let config = &container.record.config;
     let options = AttachOptions {
@@ -43,7 +43,7 @@ fn wanted(server: &Server, call: &Call) -> Result<Wanted, Error> {
         attached: options.stdin && config.open_stdin,
         // A terminal's input never ends; other input only if it was opened for one client.
         closes: config.stdin_once && !config.tty,
-        detach_keys: (options.stdin && config.tty).then_some(detach_keys),
+        detach: (options.stdin && config.tty).then(|| Watcher::new(keys)),
         framing: Framing::Same,
     };
     Ok(Wanted { id: container.record.id.clone(), tty: config.tty, options, input })
