@@ -37,7 +37,11 @@ pub const TARGETS: &[Row] = &[
         ],
         flags,
     ),
+    ("credentials-file", &[CREDENTIALS], |data| crate::config::vault::fuzz(data)),
 ];
+
+/// One entry that the key of the target opens, and two that it does not.
+pub(crate) const CREDENTIALS: &str = r#"{"version":1,"entries":{"https://index.docker.io/v1/":{"nonce":"AQEBAQEBAQEBAQEB","sealed":"B2j0ZPWXT6xO7J7XUDwDyWw0gDywng7DH4a5YIAXkc2IEwnxXhh2iqPS3cgb"},"r.example":{"nonce":"AQEBAQEBAQEBAQEB","sealed":"B2j0ZPWXT6xO7J7XUDwDyWw0gDywng7DH4a5YIAXkc2IEwnxXhh2iqPS3cgb"},"x":{"nonce":"AAAA","sealed":""}}}"#;
 
 fn template(data: &[u8]) {
     let Ok(source) = std::str::from_utf8(data) else { return };

@@ -1,6 +1,7 @@
 //! Where a repository can be had: its mirrors, then the registry itself.
 
 use berth_oci::Reference;
+use hyper::Uri;
 
 use crate::{Error, Options};
 
@@ -54,7 +55,10 @@ impl Endpoint {
         Some(Self { scheme, host: host.to_owned(), prefix: String::new(), is_mirror: true })
     }
 
-    fn mirror(url: &str) -> Result<Self, Error> {
+    /// A mirror by its base URL.
+    ///
+    /// Errors: it is none that could be asked.
+    pub(crate) fn mirror(url: &str) -> Result<Self, Error> {
         let invalid =
             || Error::Invalid(format!("invalid mirror: {url:?} is not a valid URL of http or https"));
         let (scheme, rest) = url.split_once("://").ok_or_else(invalid)?;
@@ -64,12 +68,14 @@ impl Endpoint {
             _ => return Err(invalid()),
         };
         let (host, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-        if host.is_empty() || host.contains('@') || prefix.contains(['?', '#']) {
+        if rest.contains(['?', '#', '@']) {
             return Err(invalid());
         }
         let prefix = prefix.trim_end_matches('/');
         let prefix = if prefix.is_empty() { String::new() } else { format!("/{prefix}") };
-        Ok(Self { scheme, host: host.to_owned(), prefix, is_mirror: true })
+        let endpoint = Self { scheme, host: host.to_owned(), prefix, is_mirror: true };
+        let uri: Uri = endpoint.url("").parse().map_err(|_| invalid())?;
+        if uri.host().is_none_or(str::is_empty) { Err(invalid()) } else { Ok(endpoint) }
     }
 
     /// A URL below `/v2/`.
@@ -109,7 +115,12 @@ mod tests {
         );
         let local = Endpoint::all(&options, &Reference::parse("localhost:5000/a").unwrap()).unwrap();
         assert_eq!(local.iter().map(|e| e.scheme).collect::<Vec<_>>(), ["https", "http"]);
-        options.registries.insert(HUB.to_owned(), Registry { mirrors: vec!["ftp://x".to_owned()] });
-        assert!(Endpoint::all(&options, &reference).is_err());
+        for bad in ["ftp://x", "https://", "https:///path", "http://a b", "https://u@h", "https://h/?a", "h"]
+        {
+            let registry = Registry { mirrors: vec!["https://good".to_owned(), bad.to_owned()] };
+            assert!(registry.check().is_err(), "{bad}");
+            options.registries.insert(HUB.to_owned(), registry);
+            assert!(Endpoint::all(&options, &reference).is_err(), "{bad}");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The parsers of what registries say, for the fuzz targets of `fuzz/targets`.
 
+use crate::endpoint::Endpoint;
 use crate::options::without_port;
 use crate::{auth, download, pull, session};
 
@@ -41,6 +42,11 @@ pub const TARGETS: &[Row] = &[
             "<//h:1/p>; rel=next",
         ],
         next_link,
+    ),
+    (
+        "mirror",
+        &["https://m.example:5000/hub/", "http://[::1]:5000", "https:///path", "http://a b/c"],
+        mirror,
     ),
 ];
 
@@ -103,5 +109,16 @@ fn next_link(data: &[u8]) {
         if let Some(next) = pull::next_page(link).and_then(|target| session::resolve(base, target)) {
             assert!(session::origin(&next).is_some(), "{next:?}");
         }
+    });
+}
+
+/// What is taken for a mirror can be asked, where it says and as it says.
+fn mirror(data: &[u8]) {
+    text(data, |url| {
+        let Ok(endpoint) = Endpoint::mirror(url) else { return };
+        let asked = endpoint.url("library/busybox/manifests/latest");
+        let (scheme, host) = session::origin(&asked).expect("a mirror has a host");
+        assert!(asked.parse::<hyper::Uri>().is_ok(), "{asked:?}");
+        assert!(url.starts_with(&format!("{scheme}://{host}")), "{asked:?} is not at {url:?}");
     });
 }

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use crate::endpoint::Endpoint;
+use crate::error::Error;
+
 /// How registries are reached.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -31,6 +34,15 @@ pub struct Options {
 pub struct Registry {
     /// Base URLs that are asked before the registry itself, in order.
     pub mirrors: Vec<String>,
+}
+
+impl Registry {
+    /// Checks the settings before they are used.
+    ///
+    /// Errors: a mirror that is no URL to ask.
+    pub fn check(&self) -> Result<(), Error> {
+        self.mirrors.iter().try_for_each(|url| Endpoint::mirror(url).map(drop))
+    }
 }
 
 /// What a registry may be told about who asks.

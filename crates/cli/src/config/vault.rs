@@ -51,6 +51,57 @@ struct Sealed {
     sealed: String,
 }
 
+impl Kept {
+    /// Reads the file's text.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    fn parse(text: &[u8]) -> Result<Self, String> {
+        let kept: Self = serde_json::from_slice(text).map_err(|error| {
+            format!("no file of credentials ({error}): mend it, or remove it and log in again")
+        })?;
+        if kept.version != 1 {
+            return Err(format!("version {} is newer than this program", kept.version));
+        }
+        Ok(kept)
+    }
+}
+
+impl Sealed {
+    /// Seals a secret under the name of its registry; nothing where it is too long for that.
+    fn new(key: &LessSafeKey, server: &str, nonce: [u8; NONCE_LEN], secret: &Secret) -> Option<Self> {
+        let mut sealed = serde_json::to_vec(secret).ok()?;
+        let once = Nonce::assume_unique_for_key(nonce);
+        key.seal_in_place_append_tag(once, Aad::from(server.as_bytes()), &mut sealed).ok()?;
+        Some(Self { nonce: STANDARD.encode(nonce), sealed: STANDARD.encode(sealed) })
+    }
+
+    /// What was sealed with this key under this name; nothing if that is not so.
+    fn open(&self, key: &LessSafeKey, server: &str) -> Option<Secret> {
+        let nonce = Nonce::try_assume_unique_for_key(&STANDARD.decode(&self.nonce).ok()?).ok()?;
+        let mut bytes = STANDARD.decode(&self.sealed).ok()?;
+        let opened = key.open_in_place(nonce, Aad::from(server.as_bytes()), &mut bytes).ok()?;
+        serde_json::from_slice(opened).ok()
+    }
+}
+
+/// Reads a file of credentials, for its fuzz target: entries open under their own names alone, and what is sealed anew
+/// opens again.
+pub(crate) fn fuzz(text: &[u8]) {
+    let Ok(kept) = Kept::parse(text) else { return };
+    let Ok(key) = UnboundKey::new(&CHACHA20_POLY1305, &[7; KEY_BYTES]).map(LessSafeKey::new) else { return };
+    for (server, sealed) in &kept.entries {
+        let Some(secret) = sealed.open(&key, server) else { continue };
+        assert_eq!(
+            sealed.open(&key, &format!("{server}x")),
+            None,
+            "the entry of {server:?} opens for another"
+        );
+        let again = Sealed::new(&key, server, [9; NONCE_LEN], &secret);
+        assert_eq!(again.and_then(|sealed| sealed.open(&key, server)), Some(secret));
+    }
+}
+
 /// What is sealed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Secret {
@@ -126,14 +177,8 @@ impl Vault {
         let failed = |_| at(&self.file, "the system gives no random numbers");
         let mut nonce = [0; NONCE_LEN];
         SystemRandom::new().fill(&mut nonce).map_err(failed)?;
-        let mut sealed = serde_json::to_vec(secret).map_err(|error| Failure::new(error.to_string()))?;
-        key.seal_in_place_append_tag(
-            Nonce::assume_unique_for_key(nonce),
-            Aad::from(server.as_bytes()),
-            &mut sealed,
-        )
-        .map_err(|_| at(&self.file, "the entry is too long"))?;
-        let sealed = Sealed { nonce: STANDARD.encode(nonce), sealed: STANDARD.encode(sealed) };
+        let sealed = Sealed::new(&key, server, nonce, secret)
+            .ok_or_else(|| at(&self.file, "the entry is too long"))?;
         kept.entries.insert(server.to_owned(), sealed);
         self.write(&kept)
     }
@@ -158,12 +203,7 @@ impl Vault {
                 format!("the credentials for {server} are damaged or sealed with another key: log in again"),
             )
         };
-        let nonce = STANDARD.decode(&sealed.nonce).map_err(|_| damaged())?;
-        let nonce = Nonce::try_assume_unique_for_key(&nonce).map_err(|_| damaged())?;
-        let mut bytes = STANDARD.decode(&sealed.sealed).map_err(|_| damaged())?;
-        let opened =
-            key.open_in_place(nonce, Aad::from(server.as_bytes()), &mut bytes).map_err(|_| damaged())?;
-        serde_json::from_slice(opened).map_err(|_| damaged())
+        sealed.open(key, server).ok_or_else(damaged)
     }
 
     fn read(&self) -> Result<Kept, Failure> {
@@ -174,16 +214,7 @@ impl Vault {
             }
             Err(error) => return Err(at(&self.file, io_text(&error))),
         };
-        let kept: Kept = serde_json::from_slice(&text).map_err(|error| {
-            at(
-                &self.file,
-                format!("no file of credentials ({error}): mend it, or remove it and log in again"),
-            )
-        })?;
-        if kept.version != 1 {
-            return Err(at(&self.file, format!("version {} is newer than this program", kept.version)));
-        }
-        Ok(kept)
+        Kept::parse(&text).map_err(|why| at(&self.file, why))
     }
 
     fn write(&self, kept: &Kept) -> Result<(), Failure> {
@@ -332,6 +363,14 @@ mod tests {
         assert_eq!(vault.get("a").unwrap(), Some(secret("hunter2")));
         assert!(vault.erase("a").unwrap() && !vault.erase("a").unwrap());
         assert_eq!(vault.get("b").unwrap(), Some(secret("other")));
+    }
+
+    #[test]
+    fn an_entry_opens_under_its_own_name_alone() {
+        let kept = Kept::parse(crate::fuzz::CREDENTIALS.as_bytes()).unwrap();
+        let key = LessSafeKey::new(UnboundKey::new(&CHACHA20_POLY1305, &[7; KEY_BYTES]).unwrap());
+        let opened = kept.entries.iter().filter_map(|(server, sealed)| sealed.open(&key, server));
+        assert_eq!(opened.collect::<Vec<_>>(), [secret("s")]);
     }
 
     #[test]

@@ -34,6 +34,11 @@ pub(crate) fn parse_file(text: &[u8]) -> bool {
     file::parse(text).is_ok()
 }
 
+/// Reads the registries of a configuration file, for their fuzz target.
+pub(crate) fn parse_registries(text: &[u8]) -> Option<berth_engine::RegistryOptions> {
+    resolve::registries(&file::parse(text).ok()?, berth_engine::RegistryOptions::default()).ok()
+}
+
 /// The checked configuration.
 #[derive(Debug)]
 pub(crate) struct Config {

@@ -235,7 +235,7 @@ fn engine(values: &Values, live: LiveConfig) -> Result<EngineConfig, String> {
 }
 
 /// How registries are reached.
-fn registries(values: &Values, own: RegistryOptions) -> Result<RegistryOptions, String> {
+pub(super) fn registries(values: &Values, own: RegistryOptions) -> Result<RegistryOptions, String> {
     let (registries, insecure) = by_registry(values)?;
     let count = |id: &str, default: usize| match int::<i64>(values, id) {
         None | Some(0) => Ok(default),
@@ -284,11 +284,8 @@ fn by_registry(values: &Values) -> Result<ByRegistry, String> {
             insecure.extend(registry.insecure.then(|| name.clone()));
         }
     }
-    for mirror in registries.values().flat_map(|registry| &registry.mirrors) {
-        let is_url = mirror.strip_prefix("https://").or_else(|| mirror.strip_prefix("http://"));
-        if is_url.is_none_or(|rest| rest.is_empty() || rest.contains(['?', '#', '@'])) {
-            return Err(format!("invalid mirror: {mirror:?} is not a valid URL of http or https"));
-        }
+    for registry in registries.values() {
+        registry.check().map_err(|error| error.to_string())?;
     }
     Ok((registries, insecure))
 }

@@ -33,6 +33,15 @@ pub const TARGETS: &[Row] = &[
         ],
         daemon_json,
     ),
+    (
+        "registries",
+        &[
+            r#"{"registries":{"r.example:5000":{"mirrors":["https://m/hub","http://[::1]:1"],"insecure":true}}}"#,
+            r#"{"registry-mirrors":["https://m"],"insecure-registries":["10.0.0.0/8"],"max-download-attempts":3}"#,
+            r#"{"no-proxy":"a, b","http-proxy":"http://p:1","max-concurrent-uploads":0,"registries":{}}"#,
+        ],
+        registries,
+    ),
 ];
 
 fn text(data: &[u8], run: impl FnOnce(&str)) {
@@ -96,4 +105,14 @@ fn moment(data: &[u8]) {
 
 fn daemon_json(data: &[u8]) {
     let _ = crate::config::parse_file(data);
+}
+
+/// Names are hosts, and mirrors are URLs of them; neither changes on its way.
+fn registries(data: &[u8]) {
+    let Some(options) = crate::config::parse_registries(data) else { return };
+    assert!(options.attempts > 0, "nothing would ever be asked");
+    for (name, registry) in &options.registries {
+        assert!(!name.is_empty() && !name.contains('/'), "{name:?}");
+        assert!(registry.check().is_ok(), "{registry:?}");
+    }
 }
