@@ -17,7 +17,7 @@ use berth_oci::{Descriptor, Digest, Manifest, Reference};
 use serde_json::{Value as Json, json};
 use sha2::Digest as _;
 
-use super::manifest::{Found, asking, fetch};
+use super::manifest::{Found, INSECURE, asking, fetch};
 use crate::command::{Arity, Command, Entry, Group, Invocation};
 use crate::context::Context;
 use crate::flags::Flag;
@@ -121,8 +121,6 @@ static LS: Command<LsOptions> = Command {
     interspersed: true,
     run: list,
 };
-
-const INSECURE: &str = "Speak to a registry without a valid certificate";
 
 fn push(context: &Context, invocation: &Invocation<PushOptions>) -> Outcome {
     let options = &invocation.options;

@@ -3,50 +3,22 @@
 use berth_api::client::Client;
 use berth_api::filters::Filters;
 
-use super::prune::{Report, with_configured};
-use crate::command::{Arity, Command, Invocation};
+use super::prune::{self, FORCE, Options, Report, with_configured};
+use crate::command::{Command, Invocation};
 use crate::context::Context;
-use crate::flags::Flag;
 use crate::outcome::{Failure, Outcome};
 
-#[derive(Debug, Default)]
-pub(crate) struct Options {
-    filters: Filters,
-    force: bool,
-}
-
-pub(crate) static COMMAND: Command<Options> = Command {
-    name: "prune",
-    usage: "[OPTIONS]",
-    about: "Remove all containers that do not run",
-    aliases: &[],
-    arity: Arity::None,
-    flags: &[
-        Flag::value(
-            "filter",
-            '\0',
-            "filter",
-            |o: &mut Options, v| super::ps::add_filter(&mut o.filters, v),
-            "Only remove what matches (as \"until=<timestamp>\")",
-        ),
-        Flag::bool("force", 'f', |o: &mut Options| &mut o.force, "Do not ask"),
-    ],
-    interspersed: true,
+pub(crate) static COMMAND: Command<Options> = prune::command(
+    "Remove all containers that do not run",
+    &[prune::filter("Only remove what matches (as \"until=<timestamp>\")"), FORCE],
     run,
-};
-
-const WARNING: &str = "WARNING! This will remove all stopped containers.\nAre you sure you want to continue?";
+);
 
 fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
     let options = &invocation.options;
     let filters = with_configured(context, &options.filters);
-    if !options.force && !super::image_prune::confirm(context, WARNING)? {
-        return Ok(());
-    }
-    context.block_on(async {
-        let report = prune(context.client().await?, &filters).await?;
-        report.print(context)
-    })
+    let warning = "This will remove all stopped containers.";
+    prune::run(context, options, warning, async |client| prune(client, &filters).await)
 }
 
 /// Removes and tells.

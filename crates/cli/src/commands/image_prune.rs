@@ -1,65 +1,33 @@
 //! `image prune`
 
-use std::io::BufRead;
-
 use berth_api::client::Client;
 use berth_api::filters::Filters;
 
-use super::prune::{Report, with_configured};
-use crate::command::{Arity, Command, Invocation};
+use super::prune::{self, FORCE, Options, Report, with_configured};
+use crate::command::{Command, Invocation};
 use crate::context::Context;
-use crate::flags::Flag;
 use crate::outcome::{Failure, Outcome};
 
-#[derive(Debug, Default)]
-pub(crate) struct Options {
-    all: bool,
-    filters: Filters,
-    force: bool,
-}
-
-pub(crate) static COMMAND: Command<Options> = Command {
-    name: "prune",
-    usage: "[OPTIONS]",
-    about: "Remove images that nobody uses",
-    aliases: &[],
-    arity: Arity::None,
-    flags: &[
-        Flag::bool(
-            "all",
-            'a',
-            |o: &mut Options| &mut o.all,
-            "All that no container uses, not only those without a name",
-        ),
-        Flag::value(
-            "filter",
-            '\0',
-            "filter",
-            |o: &mut Options, v| super::ps::add_filter(&mut o.filters, v),
-            "Only remove what matches (as \"until=<timestamp>\")",
-        ),
-        Flag::bool("force", 'f', |o: &mut Options| &mut o.force, "Do not ask"),
+pub(crate) static COMMAND: Command<Options> = prune::command(
+    "Remove images that nobody uses",
+    &[
+        prune::all("All that no container uses, not only those without a name"),
+        prune::filter("Only remove what matches (as \"until=<timestamp>\")"),
+        FORCE,
     ],
-    interspersed: true,
     run,
-};
-
-const DANGLING: &str = "WARNING! This will remove all dangling images.\nAre you sure you want to continue?";
-const ALL: &str = "WARNING! This will remove all images without at least one container associated to them.\nAre you sure you want to continue?";
+);
 
 fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
     let options = &invocation.options;
-    if !options.force {
-        let warning = if options.all { ALL } else { DANGLING };
-        if !confirm(context, warning)? {
-            return Ok(());
-        }
-    }
     let filters = with_configured(context, &options.filters);
-    context.block_on(async {
-        let report = prune(context.client().await?, options.all, &filters).await?;
-        report.print(context)
-    })
+    let what = if options.all {
+        "all images without at least one container associated to them"
+    } else {
+        "all dangling images"
+    };
+    let warning = format!("This will remove {what}.");
+    prune::run(context, options, &warning, async |client| prune(client, options.all, &filters).await)
 }
 
 /// Removes and tells.
@@ -75,12 +43,4 @@ pub(super) async fn prune(client: &Client, all: bool, filters: &Filters) -> Resu
         }
     });
     Ok(Report::new("Deleted Images:", &items.collect::<Vec<_>>(), removed.space_reclaimed))
-}
-
-/// Asks; everything but `y` means no.
-pub(super) fn confirm(context: &Context, warning: &str) -> Result<bool, Failure> {
-    context.printer.data(format!("{warning} [y/N] "))?;
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer)?;
-    Ok(answer.trim().eq_ignore_ascii_case("y"))
 }

@@ -1,10 +1,73 @@
-//! What all prunes share: the filters of the user's configuration, and the report.
+//! What all prunes share: flags, the filters of the user's configuration, the question and the report.
 
+use std::io::BufRead as _;
+
+use berth_api::client::Client;
 use berth_api::filters::Filters;
 
+use crate::command::{Arity, Command, Invocation};
 use crate::context::Context;
+use crate::flags::Flag;
 use crate::format::units::human_size;
-use crate::outcome::Outcome;
+use crate::outcome::{Failure, Outcome};
+
+/// What a prune may be told; not every one takes all of it.
+#[derive(Debug, Default)]
+pub(crate) struct Options {
+    pub(super) all: bool,
+    pub(super) filters: Filters,
+    pub(super) force: bool,
+    pub(super) volumes: bool,
+}
+
+/// A command `prune`.
+pub(super) const fn command(
+    about: &'static str,
+    flags: &'static [Flag<Options>],
+    run: fn(&Context, &Invocation<Options>) -> Outcome,
+) -> Command<Options> {
+    let (usage, arity) = ("[OPTIONS]", Arity::None);
+    Command { name: "prune", usage, about, aliases: &[], arity, flags, interspersed: true, run }
+}
+
+/// `--all`
+pub(super) const fn all(about: &'static str) -> Flag<Options> {
+    Flag::bool("all", 'a', |o: &mut Options| &mut o.all, about)
+}
+
+/// `--filter`
+pub(super) const fn filter(about: &'static str) -> Flag<Options> {
+    Flag::value(
+        "filter",
+        '\0',
+        "filter",
+        |o: &mut Options, value| super::ps::add_filter(&mut o.filters, value),
+        about,
+    )
+}
+
+/// `--force`
+pub(super) const FORCE: Flag<Options> =
+    Flag::bool("force", 'f', |o: &mut Options| &mut o.force, "Do not ask");
+
+/// Asks, unless that is not wanted; then removes and tells.
+pub(super) fn run(
+    context: &Context,
+    options: &Options,
+    warning: &str,
+    prune: impl AsyncFnOnce(&Client) -> Result<Report, Failure>,
+) -> Outcome {
+    if !options.force {
+        context.printer.data(format!("WARNING! {warning}\nAre you sure you want to continue? [y/N] "))?;
+        let mut answer = String::new();
+        std::io::stdin().lock().read_line(&mut answer)?;
+        // Everything but `y` means no.
+        if !answer.trim().eq_ignore_ascii_case("y") {
+            return Ok(());
+        }
+    }
+    context.block_on(async { prune(context.client().await?).await?.print(context) })
+}
 
 /// What a prune has removed.
 #[derive(Debug, Default)]
@@ -32,6 +95,18 @@ impl Report {
         }
         context.printer.line(format!("Total reclaimed space: {}", human_size(self.space as f64)))?;
         Ok(())
+    }
+}
+
+/// One report of several.
+impl FromIterator<Report> for Report {
+    fn from_iter<I: IntoIterator<Item = Self>>(reports: I) -> Self {
+        let (mut texts, mut space) = (Vec::new(), 0);
+        for report in reports {
+            space += report.space;
+            texts.extend(Some(report.text).filter(|text| !text.is_empty()));
+        }
+        Self { text: texts.join("\n"), space }
     }
 }
 

@@ -13,12 +13,13 @@ use crate::flags::Flag;
 use crate::outcome::{Failure, Outcome};
 use crate::values::reference;
 
+/// What `pull` and `push` may be told.
 #[derive(Debug, Default)]
 pub(crate) struct Options {
-    all_tags: bool,
-    ignored: bool,
-    platform: String,
-    quiet: bool,
+    pub(super) all_tags: bool,
+    pub(super) ignored: bool,
+    pub(super) platform: String,
+    pub(super) quiet: bool,
 }
 
 pub(crate) static COMMAND: Command<Options> = Command {
@@ -50,16 +51,7 @@ pub(crate) static COMMAND: Command<Options> = Command {
 
 fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
     let options = &invocation.options;
-    let named =
-        Reference::parse(&invocation.arguments[0]).map_err(|error| Failure::new(error.to_string()))?;
-    if options.all_tags && !named.is_name_only() {
-        return Err(Failure::new("tag can't be used with --all-tags/-a"));
-    }
-    let is_default = named.is_name_only() && !options.all_tags;
-    let named = if options.all_tags { named } else { named.or_latest() };
-    if is_default && !options.quiet {
-        context.printer.line(format!("Using default tag: {}", named.tag().unwrap_or_default()))?;
-    }
+    let named = named(context, invocation)?;
     context.block_on(async {
         let client = context.client().await?;
         let (repository, tag) = reference::split(&named);
@@ -69,6 +61,24 @@ fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
         context.printer.line(format!("{}/{}{}", named.domain(), named.path(), suffix(&named)))?;
         Ok(())
     })
+}
+
+/// The image that is meant; a tag that goes without saying is told.
+pub(super) fn named(context: &Context, invocation: &Invocation<Options>) -> Result<Reference, Failure> {
+    let named =
+        Reference::parse(&invocation.arguments[0]).map_err(|error| Failure::new(error.to_string()))?;
+    if invocation.options.all_tags {
+        return match named.is_name_only() {
+            true => Ok(named),
+            false => Err(Failure::new("tag can't be used with --all-tags/-a")),
+        };
+    }
+    let is_default = named.is_name_only();
+    let named = named.or_latest();
+    if is_default && !invocation.options.quiet {
+        context.printer.line(format!("Using default tag: {}", named.tag().unwrap_or_default()))?;
+    }
+    Ok(named)
 }
 
 pub(crate) fn suffix(named: &Reference) -> String {

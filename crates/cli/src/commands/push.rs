@@ -1,20 +1,12 @@
 //! `push`
 
-use super::pull;
+use super::pull::{self, Options, To};
 use crate::command::{Arity, Command, Invocation};
 use crate::config::credentials;
 use crate::context::Context;
 use crate::flags::Flag;
-use crate::outcome::{Failure, Outcome};
+use crate::outcome::Outcome;
 use crate::values::reference;
-
-#[derive(Debug, Default)]
-pub(crate) struct Options {
-    all_tags: bool,
-    ignored: bool,
-    platform: String,
-    quiet: bool,
-}
 
 pub(crate) static COMMAND: Command<Options> = Command {
     name: "push",
@@ -35,23 +27,14 @@ pub(crate) static COMMAND: Command<Options> = Command {
 
 fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
     let options = &invocation.options;
-    let named = reference::parse(&invocation.arguments[0])?;
-    if options.all_tags && !named.is_name_only() {
-        return Err(Failure::new("tag can't be used with --all-tags/-a"));
-    }
     let platform = reference::platform(&options.platform)?;
-    let is_default = named.is_name_only() && !options.all_tags;
-    let named = if options.all_tags { named } else { named.or_latest() };
-    if is_default && !options.quiet {
-        context.printer.line(format!("Using default tag: {}", named.tag().unwrap_or_default()))?;
-    }
+    let named = pull::named(context, invocation)?;
     context.block_on(async {
         let client = context.client().await?;
         let auth = credentials::get(&context.config_path(), named.domain())?;
         let tag = named.tag().unwrap_or_default();
         let progress = client.image_push(&named.familiar_repository(), tag, &platform, auth.as_ref()).await?;
-        pull::show(context, progress, if options.quiet { pull::To::Nobody } else { pull::To::Stdout })
-            .await?;
+        pull::show(context, progress, if options.quiet { To::Nobody } else { To::Stdout }).await?;
         if options.quiet {
             context.printer.line(format!("{}/{}{}", named.domain(), named.path(), pull::suffix(&named)))?;
         }

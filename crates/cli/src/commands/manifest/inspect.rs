@@ -3,7 +3,7 @@
 use berth_oci::Reference;
 
 use super::kept::{Kept, Lists, no_such};
-use super::{Found, asking, document, fetch};
+use super::{Found, INSECURE, asking, document, fetch};
 use crate::command::{Arity, Command, Invocation};
 use crate::context::Context;
 use crate::flags::Flag;
@@ -24,12 +24,7 @@ pub(crate) static COMMAND: Command<Options> = Command {
     aliases: &[],
     arity: Arity::Between(1, 2),
     flags: &[
-        Flag::bool(
-            "insecure",
-            '\0',
-            |o: &mut Options| &mut o.insecure,
-            "Speak to a registry without a valid certificate",
-        ),
+        Flag::bool("insecure", '\0', |o: &mut Options| &mut o.insecure, INSECURE),
         Flag::bool("verbose", 'v', |o: &mut Options| &mut o.verbose, "Show platforms and layers as well"),
     ],
     interspersed: true,

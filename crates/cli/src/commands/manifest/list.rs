@@ -1,7 +1,7 @@
 //! `manifest create`, `annotate` and `rm`: a list on its way, before it is pushed.
 
 use super::kept::Lists;
-use super::{Found, asking, fetch};
+use super::{Found, INSECURE, asking, fetch};
 use crate::command::{Arity, Command, Invocation};
 use crate::context::Context;
 use crate::flags::Flag;
@@ -22,12 +22,7 @@ pub(crate) static CREATE: Command<CreateOptions> = Command {
     arity: Arity::AtLeast(2),
     flags: &[
         Flag::bool("amend", 'a', |o: &mut CreateOptions| &mut o.amend, "Add to a list that is there"),
-        Flag::bool(
-            "insecure",
-            '\0',
-            |o: &mut CreateOptions| &mut o.insecure,
-            "Speak to a registry without a valid certificate",
-        ),
+        Flag::bool("insecure", '\0', |o: &mut CreateOptions| &mut o.insecure, INSECURE),
     ],
     interspersed: true,
     run: create,

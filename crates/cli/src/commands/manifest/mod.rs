@@ -30,6 +30,9 @@ pub(crate) static GROUP: Group = Group {
     later: &[],
 };
 
+/// What `--insecure` is for.
+pub(super) const INSECURE: &str = "Speak to a registry without a valid certificate";
+
 /// A manifest or an index, as its registry has it.
 pub(super) enum Found {
     /// A manifest, with the platform of its image.

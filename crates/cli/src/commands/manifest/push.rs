@@ -1,7 +1,7 @@
 //! `manifest push`
 
 use super::kept::{Lists, no_such};
-use super::{asking, document};
+use super::{INSECURE, asking, document};
 use crate::command::{Arity, Command, Invocation};
 use crate::context::Context;
 use crate::flags::Flag;
@@ -21,12 +21,7 @@ pub(crate) static COMMAND: Command<Options> = Command {
     aliases: &[],
     arity: Arity::Exactly(1),
     flags: &[
-        Flag::bool(
-            "insecure",
-            '\0',
-            |o: &mut Options| &mut o.insecure,
-            "Speak to a registry without a valid certificate",
-        ),
+        Flag::bool("insecure", '\0', |o: &mut Options| &mut o.insecure, INSECURE),
         Flag::bool("purge", 'p', |o: &mut Options| &mut o.purge, "Forget the list once it is pushed"),
     ],
     interspersed: true,

@@ -3,49 +3,23 @@
 use berth_api::client::{Client, Error};
 use berth_api::filters::Filters;
 
-use crate::command::{Arity, Command, Invocation};
-use crate::commands::image_prune::confirm;
-use crate::commands::prune::{Report, with_configured};
-use crate::commands::ps::add_filter;
+use crate::command::{Command, Invocation};
+use crate::commands::prune::{self, FORCE, Options, Report, with_configured};
 use crate::commands::{container_prune, image_prune, volume};
 use crate::context::Context;
 use crate::flags::Flag;
 use crate::outcome::{Failure, Outcome};
 
-#[derive(Debug, Default)]
-pub(crate) struct Options {
-    all: bool,
-    filters: Filters,
-    force: bool,
-    volumes: bool,
-}
-
-pub(crate) static COMMAND: Command<Options> = Command {
-    name: "prune",
-    usage: "[OPTIONS]",
-    about: "Remove what nobody uses",
-    aliases: &[],
-    arity: Arity::None,
-    flags: &[
-        Flag::bool(
-            "all",
-            'a',
-            |o: &mut Options| &mut o.all,
-            "All images that no container uses, not only those without a name",
-        ),
-        Flag::value(
-            "filter",
-            '\0',
-            "filter",
-            |o: &mut Options, v| add_filter(&mut o.filters, v),
-            "Only remove what matches (as \"label=<key>=<value>\")",
-        ),
-        Flag::bool("force", 'f', |o: &mut Options| &mut o.force, "Do not ask"),
+pub(crate) static COMMAND: Command<Options> = prune::command(
+    "Remove what nobody uses",
+    &[
+        prune::all("All images that no container uses, not only those without a name"),
+        prune::filter("Only remove what matches (as \"label=<key>=<value>\")"),
+        FORCE,
         Flag::bool("volumes", '\0', |o: &mut Options| &mut o.volumes, "Also anonymous volumes"),
     ],
-    interspersed: true,
     run,
-};
+);
 
 fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
     let options = &invocation.options;
@@ -53,11 +27,7 @@ fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
         return Err(Failure::new("ERROR: The \"until\" filter is not supported with \"--volumes\""));
     }
     let filters = with_configured(context, &options.filters);
-    if !options.force && !confirm(context, &warning(options, &filters))? {
-        return Ok(());
-    }
-    context.block_on(async {
-        let client = context.client().await?;
+    prune::run(context, options, &warning(options, &filters), async |client| {
         let mut reports =
             vec![container_prune::prune(client, &filters).await?, networks(client, &filters).await?];
         if options.volumes {
@@ -65,11 +35,7 @@ fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
         }
         reports.push(image_prune::prune(client, options.all, &filters).await?);
         reports.push(build_cache(client, options.all, &filters).await?);
-        let space = reports.iter().map(|report| report.space).sum();
-        for report in reports.iter().filter(|report| !report.text.is_empty()) {
-            context.printer.line(&report.text)?;
-        }
-        Report { text: String::new(), space }.print(context)
+        Ok(reports.into_iter().collect())
     })
 }
 
@@ -84,7 +50,7 @@ fn warning(options: &Options, filters: &Filters) -> String {
         "all dangling images"
     });
     what.push(if options.all { "all build cache" } else { "unused build cache" });
-    let mut text = "WARNING! This will remove:".to_owned();
+    let mut text = "This will remove:".to_owned();
     for what in what {
         text.push_str(&format!("\n  - {what}"));
     }
@@ -98,7 +64,6 @@ fn warning(options: &Options, filters: &Filters) -> String {
         }
         text.push('\n');
     }
-    text.push_str("\nAre you sure you want to continue?");
     text
 }
 

@@ -3,44 +3,20 @@
 use berth_api::client::Client;
 use berth_api::filters::Filters;
 
-use crate::command::{Arity, Command, Invocation};
-use crate::commands::image_prune::confirm;
-use crate::commands::prune::{Report, with_configured};
-use crate::commands::ps::add_filter;
+use crate::command::{Command, Invocation};
+use crate::commands::prune::{self, FORCE, Options, Report, with_configured};
 use crate::context::Context;
-use crate::flags::Flag;
 use crate::outcome::{Failure, Outcome};
 
-#[derive(Debug, Default)]
-pub(crate) struct Options {
-    all: bool,
-    filters: Filters,
-    force: bool,
-}
-
-pub(crate) static COMMAND: Command<Options> = Command {
-    name: "prune",
-    usage: "[OPTIONS]",
-    about: "Remove volumes that nobody uses",
-    aliases: &[],
-    arity: Arity::None,
-    flags: &[
-        Flag::bool("all", 'a', |o: &mut Options| &mut o.all, "Also those with a name"),
-        Flag::value(
-            "filter",
-            '\0',
-            "filter",
-            |o: &mut Options, v| add_filter(&mut o.filters, v),
-            "Only remove what matches (as \"label=<label>\")",
-        ),
-        Flag::bool("force", 'f', |o: &mut Options| &mut o.force, "Do not ask"),
+pub(crate) static COMMAND: Command<Options> = prune::command(
+    "Remove volumes that nobody uses",
+    &[
+        prune::all("Also those with a name"),
+        prune::filter("Only remove what matches (as \"label=<label>\")"),
+        FORCE,
     ],
-    interspersed: true,
     run,
-};
-
-const ANONYMOUS: &str = "WARNING! This will remove anonymous local volumes not used by at least one container.\nAre you sure you want to continue?";
-const ALL: &str = "WARNING! This will remove all local volumes not used by at least one container.\nAre you sure you want to continue?";
+);
 
 fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
     let options = &invocation.options;
@@ -51,13 +27,9 @@ fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
         }
         filters.insert("all".to_owned(), vec!["true".to_owned()]);
     }
-    if !options.force && !confirm(context, if options.all { ALL } else { ANONYMOUS })? {
-        return Ok(());
-    }
-    context.block_on(async {
-        let report = prune(context.client().await?, &filters).await?;
-        report.print(context)
-    })
+    let what = if options.all { "all" } else { "anonymous" };
+    let warning = format!("This will remove {what} local volumes not used by at least one container.");
+    prune::run(context, options, &warning, async |client| prune(client, &filters).await)
 }
 
 /// Removes and tells.
