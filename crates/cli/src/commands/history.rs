@@ -57,7 +57,7 @@ fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
     let is_table = options.format.is_empty() || options.format == "table";
     let format = if options.quiet && is_table { "{{.ID}}" } else { &options.format };
     let format = Format::parse(format, TABLE)?;
-    let platform = reference::platform(&options.platform)?;
+    let platform = reference::platform(&options.platform, reference::INVALID_PLATFORM)?;
     context.block_on(async {
         let client = context.client().await?;
         let items = client.image_history(&invocation.arguments[0], &platform).await?;

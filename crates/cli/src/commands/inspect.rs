@@ -132,12 +132,13 @@ fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
 
 fn inspect(context: &Context, invocation: &Invocation<Options>, kinds: &[Kind], missed: Missed) -> Outcome {
     let options = &invocation.options;
+    let platform = reference::platform(&options.platform, "")?;
     let mut output = Output::new(&options.format)?;
     context.block_on(async {
         let client = context.client().await?;
         let mut errors = Vec::new();
         for name in &invocation.arguments {
-            match find(client, options, kinds, missed, name).await {
+            match find(client, (options.size, &platform), kinds, missed, name).await {
                 Ok((kind, json)) => {
                     if let Err(error) = output.add(kind, &json) {
                         errors.push(error);
@@ -154,15 +155,14 @@ fn inspect(context: &Context, invocation: &Invocation<Options>, kinds: &[Kind], 
 /// The first thing that has the name, as the engine writes it.
 async fn find(
     client: &Client,
-    options: &Options,
+    (size, platform): (bool, &str),
     kinds: &[Kind],
     missed: Missed,
     name: &str,
 ) -> Result<(Kind, String), String> {
-    let platform = &reference::platform(&options.platform).map_err(|failure| failure.text)?;
     for &kind in kinds {
         let answer = match kind {
-            Kind::Container => client.container_inspect_raw(name, options.size).await,
+            Kind::Container => client.container_inspect_raw(name, size).await,
             Kind::Image => client.image_inspect_raw(name, platform).await,
             Kind::Other(path) => client.raw(&format!("/{path}/"), name).await,
         };

@@ -50,7 +50,7 @@ fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
     }
     // A terminal shows progress; a file that the output goes to gets the result only.
     let quiet = options.quiet || !std::io::stdout().is_terminal();
-    let platforms = reference::platforms(&options.platforms)?;
+    let platforms = reference::platforms(&options.platforms, reference::INVALID_PLATFORM)?;
     context.block_on(async {
         let client = context.client().await?;
         let body = if options.input.is_empty() {

@@ -27,7 +27,9 @@ pub(crate) static COMMAND: Command<Options> = Command {
 
 fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
     let options = &invocation.options;
-    let platform = reference::platform(&options.platform)?;
+    // Docker leaves no blank between the two.
+    let prefix = format!("Invalid platform {}", options.platform);
+    let platform = reference::platform(&options.platform, &prefix)?;
     let named = pull::named(context, invocation)?;
     context.block_on(async {
         let client = context.client().await?;

@@ -48,7 +48,7 @@ pub(crate) static RM: Command<Options> = Command { name: "rm", ..BASE };
 
 fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
     let Options { force, no_prune, platforms } = &invocation.options;
-    let platforms = reference::platforms(platforms)?;
+    let platforms = reference::platforms(platforms, "")?;
     context.block_on(async {
         let client = context.client().await?;
         let mut errors = Vec::new();

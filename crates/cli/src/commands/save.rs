@@ -45,7 +45,7 @@ pub(crate) static COMMAND: Command<Options> = Command {
 
 fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
     let options = &invocation.options;
-    let platforms = reference::platforms(&options.platforms)?;
+    let platforms = reference::platforms(&options.platforms, reference::INVALID_PLATFORM)?;
     let target = Target::check(&options.output, "failed to save image")?;
     context.block_on(async {
         let client = context.client().await?;

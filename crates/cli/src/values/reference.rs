@@ -18,16 +18,18 @@ pub(crate) fn split(reference: &Reference) -> (String, String) {
     (reference.repository(), tag.unwrap_or_default())
 }
 
+/// What most commands say before what is wrong with a `--platform`; some of Docker's say it in other words or not at all.
+pub(crate) const INVALID_PLATFORM: &str = "invalid platform: ";
+
 /// A `--platform` as the API takes it in a query: JSON.
 ///
 /// # Errors
-/// Docker's text.
-pub(crate) fn platform(text: &str) -> Result<String, Failure> {
+/// `prefix` and Docker's text.
+pub(crate) fn platform(text: &str, prefix: &str) -> Result<String, Failure> {
     if text.is_empty() {
         return Ok(String::new());
     }
-    let platform =
-        Platform::parse(text).map_err(|error| Failure::new(format!("invalid platform: {error}")))?;
+    let platform = Platform::parse(text).map_err(|error| Failure::new(format!("{prefix}{error}")))?;
     serde_json::to_string(&platform).map_err(|error| Failure::new(error.to_string()))
 }
 
@@ -35,8 +37,8 @@ pub(crate) fn platform(text: &str) -> Result<String, Failure> {
 ///
 /// # Errors
 /// Docker's text for the first that is wrong.
-pub(crate) fn platforms(texts: &[String]) -> Result<Vec<String>, Failure> {
-    texts.iter().map(|text| platform(text)).collect()
+pub(crate) fn platforms(texts: &[String], prefix: &str) -> Result<Vec<String>, Failure> {
+    texts.iter().map(|text| platform(text, prefix)).collect()
 }
 
 #[cfg(test)]
@@ -45,7 +47,7 @@ mod tests {
 
     #[test]
     fn platforms_are_json() {
-        assert_eq!(platform("linux/amd64").unwrap(), r#"{"architecture":"amd64","os":"linux"}"#);
-        assert!(platform("foo").is_err());
+        assert_eq!(platform("linux/amd64", "").unwrap(), r#"{"architecture":"amd64","os":"linux"}"#);
+        assert!(platform("foo", "no: ").unwrap_err().text.starts_with("no: \"foo\""));
     }
 }
