@@ -1,5 +1,7 @@
 //! A disk that fills at any point of what brings an image: a clear error, nothing left, and with space all is well.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::path::Path;
 
 use berth_tests::disk::Disk;
@@ -83,6 +85,22 @@ fn sweep(engine: &Engine, disk: &Disk, work: &Work<'_>) {
     }
 }
 
+/// The URL of these bytes, for as long as the test runs.
+fn serve(bytes: Vec<u8>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            let mut request = [0; 4096];
+            let _ = client.read(&mut request);
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", bytes.len());
+            // An engine whose disk is full hangs up.
+            let _ = client.write_all(head.as_bytes()).and_then(|()| client.write_all(&bytes));
+        }
+    });
+    format!("http://{address}/root.tar")
+}
+
 #[test]
 fn a_disk_that_fills_while_an_image_comes_is_said_and_survived() {
     let registry = Registry::open();
@@ -110,6 +128,14 @@ fn a_disk_that_fills_while_an_image_comes_is_said_and_survived() {
         engine.docker("rmi made").ok();
     };
     sweep(&engine, &disk, &Work { what: "commit", run: &commit, undo: &undo });
+
+    let root = folder.path().join("root.tar");
+    engine.docker(&format!("export -o {} box", root.display())).ok();
+    let import = format!("import {} fetched", serve(std::fs::read(root).unwrap()));
+    let undo = || {
+        engine.docker("rmi fetched").ok();
+    };
+    sweep(&engine, &disk, &Work { what: "import", run: &|| engine.docker(&import), undo: &undo });
 
     // All that is there is whole, and works.
     let (_, checked) = engine.http("POST", "/berth/fsck", None);

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::header::{
-    AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, USER_AGENT, WWW_AUTHENTICATE,
+    AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT,
+    WWW_AUTHENTICATE,
 };
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use serde::Deserialize;
@@ -328,14 +329,22 @@ struct Token {
     refresh_token: Option<String>,
 }
 
+/// How many seconds a registry asks to wait: it says a number of them, or until when (RFC 9110, section 10.2.3).
+fn retry_after(headers: &HeaderMap, now: jiff::Timestamp) -> Option<u64> {
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    value.parse().ok().or_else(|| {
+        let until = jiff::fmt::rfc2822::parse(value).ok()?.timestamp();
+        Some(u64::try_from(until.as_second() - now.as_second()).unwrap_or(0))
+    })
+}
+
 /// Turns an answer of 400 and more into an error.
 async fn checked(ask: &Ask, answer: Response<Incoming>) -> Result<Response<Incoming>, Error> {
     let status = answer.status();
     if status.as_u16() < 300 {
         return Ok(answer);
     }
-    let retry_after: Option<u64> =
-        answer.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
+    let retry_after = retry_after(answer.headers(), jiff::Timestamp::now());
     let body = if ask.method == Method::HEAD {
         Bytes::new()
     } else {
@@ -509,6 +518,24 @@ mod tests {
         ] {
             assert_eq!(resolve(base, target).as_deref(), expect, "{target}");
         }
+    }
+
+    #[test]
+    fn patience_is_asked_for_in_seconds_or_until_a_time() {
+        let now = "1994-11-06T08:49:07Z".parse().unwrap();
+        for (value, expect) in [
+            ("120", Some(120)),
+            ("0", Some(0)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(30)),
+            ("Sun, 06 Nov 1994 08:48:37 GMT", Some(0)),
+            ("soon", None),
+            ("-5", None),
+            ("", None),
+        ] {
+            let headers = HeaderMap::from_iter([(RETRY_AFTER, value.parse().unwrap())]);
+            assert_eq!(retry_after(&headers, now), expect, "{value}");
+        }
+        assert_eq!(retry_after(&HeaderMap::new(), now), None);
     }
 
     #[test]

@@ -1,10 +1,9 @@
 //! `/containers/{id}/archive`, `/export`, and `/commit`: files in and out of a container, and images made of it.
 
 use hyper::Method;
-use tokio::io::AsyncRead;
 
 use super::containers::path;
-use super::{Body, Client, Error, NOTHING, Query};
+use super::{Body, Client, Error, NOTHING, Query, Upload};
 use crate::archive::PathStat;
 use crate::container::IdResponse;
 
@@ -60,7 +59,7 @@ impl Client {
         name: &str,
         directory: &str,
         options: ExtractOptions,
-        archive: impl AsyncRead + Send + Sync + Unpin + 'static,
+        archive: impl Upload,
     ) -> Result<(), Error> {
         let mut query = Query::new();
         if options.keep_owner {

@@ -3,10 +3,9 @@
 use bytes::Bytes;
 use hyper::Method;
 use hyper::header::{HeaderName, HeaderValue};
-use tokio::io::AsyncRead;
 
 use super::images::auth_header;
-use super::{Body, Client, Error, Query, decode};
+use super::{Body, Client, Error, Query, Upload, decode};
 use crate::registry::{AuthConfig, DocumentInspect, DocumentPutResult, DocumentReferrers};
 
 /// A name at a registry, and how the registry is asked.
@@ -82,7 +81,7 @@ impl Client {
     pub async fn blob_put(
         &self,
         name: &str,
-        source: impl AsyncRead + Send + Sync + Unpin + 'static,
+        source: impl Upload,
         options: &DocumentOptions,
     ) -> Result<(), Error> {
         let headers = auth_header(options.auth.as_ref())?;

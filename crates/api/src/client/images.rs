@@ -4,11 +4,10 @@ use base64::Engine as _;
 use hyper::Method;
 use hyper::header::{HeaderName, HeaderValue};
 use serde::Serialize;
-use tokio::io::AsyncRead;
 
 use super::containers::filter_text;
 use super::query::segment;
-use super::{Body, Client, Error, Header, JsonStream, NOTHING, Query};
+use super::{Body, Client, Error, Header, JsonStream, NOTHING, Query, Upload};
 use crate::filters::Filters;
 use crate::image::{DeleteItem, HistoryItem, Inspect, PruneResponse, Summary};
 use crate::progress::Message;
@@ -142,7 +141,7 @@ impl Client {
     pub async fn image_import(
         &self,
         import: &ImportOptions,
-        source: Option<impl AsyncRead + Send + Sync + Unpin + 'static>,
+        source: Option<impl Upload>,
     ) -> Result<JsonStream<Message>, Error> {
         let mut query = Query::new()
             .with("fromSrc", &import.from)
@@ -165,7 +164,7 @@ impl Client {
         &self,
         quiet: bool,
         platforms: &[String],
-        archive: impl AsyncRead + Send + Sync + Unpin + 'static,
+        archive: impl Upload,
     ) -> Result<Body, Error> {
         let mut query = Query::new().with("quiet", if quiet { "1" } else { "0" });
         for platform in platforms {

@@ -23,6 +23,7 @@ mod stream;
 mod system;
 mod tls;
 mod transport;
+mod upload;
 mod volumes;
 
 use std::sync::Mutex;
@@ -35,7 +36,6 @@ use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::io::AsyncRead;
 
 pub use archive::{CommitOptions, ExtractOptions};
 pub use containers::{AttachOptions, ListOptions, LogsOptions, RemoveOptions, WaitCondition};
@@ -53,9 +53,7 @@ use crate::version::Version;
 use connection::{Connection, RequestBody};
 
 use transport::Transport;
-
-/// Files are read and sent in pieces of this size: reading costs a change of threads each.
-const UPLOAD_BYTES: usize = 512 << 10;
+pub use upload::{Upload, bytes_piece, file_pieces};
 
 /// A header of a request.
 type Header = (header::HeaderName, header::HeaderValue);
@@ -259,7 +257,7 @@ impl Client {
         path: &str,
         query: &Query,
         content_type: &'static str,
-        source: impl AsyncRead + Send + Sync + Unpin + 'static,
+        source: impl Upload,
     ) -> Result<Body, Error> {
         self.send_archive(&Method::POST, path, query, content_type, source).await
     }
@@ -274,7 +272,7 @@ impl Client {
         path: &str,
         query: &Query,
         content_type: &'static str,
-        source: impl AsyncRead + Send + Sync + Unpin + 'static,
+        source: impl Upload,
     ) -> Result<Body, Error> {
         self.send_archive_with(method, path, query, content_type, source, &[]).await
     }
@@ -286,16 +284,11 @@ impl Client {
         path: &str,
         query: &Query,
         content_type: &'static str,
-        source: impl AsyncRead + Send + Sync + Unpin + 'static,
+        source: impl Upload,
         headers: &[Header],
     ) -> Result<Body, Error> {
         self.settle().await?;
-        let frames = futures_util::stream::try_unfold(source, |mut source| async move {
-            let mut piece = Vec::with_capacity(UPLOAD_BYTES);
-            let size = tokio::io::AsyncReadExt::read_buf(&mut source, &mut piece).await?;
-            Ok::<_, std::io::Error>((size > 0).then(|| (Bytes::from(piece), source)))
-        });
-        let body = BodyExt::boxed(StreamBody::new(frames.map_ok(Frame::data)));
+        let body = BodyExt::boxed(StreamBody::new(source.map_ok(Frame::data)));
         let mut request = self.request(method, path, query, body)?;
         request.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
         request.headers_mut().extend(headers.iter().cloned());

@@ -11,7 +11,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use berth_api::client::{Client, DocumentOptions};
+use berth_api::client::{Client, DocumentOptions, bytes_piece, file_pieces};
 use berth_oci::image::media_type;
 use berth_oci::{Descriptor, Digest, Manifest, Reference};
 use serde_json::{Value as Json, json};
@@ -158,7 +158,7 @@ fn push(context: &Context, invocation: &Invocation<PushOptions>) -> Outcome {
         }
         manifest["layers"] = layers.into();
         let config = named.with_digest(digest_of(EMPTY)).to_string();
-        client.blob_put(&config, EMPTY, &asking).await?;
+        client.blob_put(&config, bytes_piece(EMPTY), &asking).await?;
         let raw = serde_json::to_vec(&manifest).map_err(|error| Failure::new(error.to_string()))?;
         // What belongs to an image is found by it and needs no name of its own.
         let to = match named.is_name_only() && !options.subject.is_empty() {
@@ -215,8 +215,8 @@ async fn send(
     let digest = Digest::from_sha256(&hash.0.finalize().into());
     let title = Path::new(path).file_name().unwrap_or_default().to_string_lossy().into_owned();
     let blob = named.with_digest(digest.clone()).to_string();
-    let file = tokio::fs::File::open(path).await.map_err(failed)?;
-    client.blob_put(&blob, file, asking).await?;
+    let file = fs::File::open(path).map_err(failed)?;
+    client.blob_put(&blob, file_pieces(file), asking).await?;
     let annotations = json!({ TITLE: title });
     Ok(json!({"mediaType": kind, "digest": digest.as_str(), "size": size, "annotations": annotations}))
 }

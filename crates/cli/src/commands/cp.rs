@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use berth_api::archive::PathStat;
-use berth_api::client::{Client, ExtractOptions};
+use berth_api::client::{Client, ExtractOptions, file_pieces};
 
 use crate::command::{Arity, Command, Invocation};
 use crate::context::Context;
@@ -141,7 +141,7 @@ async fn into(context: &Context, options: &Options, from: &str, container: &str,
         if !destination.is_dir {
             return Err(Failure::new(format!("destination \"{container}:{path}\" must be a directory")));
         }
-        let archive = terminal::input_file()?;
+        let archive = file_pieces(terminal::input_file()?);
         return client
             .container_extract(container, &destination.path, extract, archive)
             .await

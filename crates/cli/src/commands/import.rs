@@ -1,6 +1,6 @@
 //! `import`
 
-use berth_api::client::ImportOptions;
+use berth_api::client::{ImportOptions, file_pieces};
 use berth_oci::Reference;
 
 use super::pull;
@@ -56,15 +56,15 @@ fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
     };
     context.block_on(async {
         let client = context.client().await?;
-        let progress = if is_url {
-            client.image_import(&import, None::<tokio::fs::File>).await?
-        } else if source == "-" {
-            client.image_import(&import, Some(terminal::input_file()?)).await?
-        } else {
-            let file = tokio::fs::File::open(source).await;
-            let file = file.map_err(|error| Failure::new(open_text(source, &error)))?;
-            client.image_import(&import, Some(file)).await?
+        let file = match source.as_str() {
+            _ if is_url => None,
+            "-" => Some(terminal::input_file()?),
+            path => {
+                let file = std::fs::File::open(path);
+                Some(file.map_err(|error| Failure::new(open_text(path, &error)))?)
+            }
         };
+        let progress = client.image_import(&import, file.map(file_pieces)).await?;
         pull::show(context, progress, pull::To::Stdout).await
     })
 }

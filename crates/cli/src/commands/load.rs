@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 
-use berth_api::client::{Body, JsonStream};
+use berth_api::client::{Body, JsonStream, file_pieces};
 
 use super::pull;
 use crate::command::{Arity, Command, Invocation};
@@ -53,13 +53,13 @@ fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
     let platforms = reference::platforms(&options.platforms, reference::INVALID_PLATFORM)?;
     context.block_on(async {
         let client = context.client().await?;
-        let body = if options.input.is_empty() {
-            client.image_load(quiet, &platforms, terminal::input_file()?).await?
+        let file = if options.input.is_empty() {
+            terminal::input_file()?
         } else {
-            let file = tokio::fs::File::open(&options.input).await;
-            let file = file.map_err(|error| Failure::new(open_text(&options.input, &error)))?;
-            client.image_load(quiet, &platforms, file).await?
+            let file = std::fs::File::open(&options.input);
+            file.map_err(|error| Failure::new(open_text(&options.input, &error)))?
         };
+        let body = client.image_load(quiet, &platforms, file_pieces(file)).await?;
         answer(context, body).await
     })
 }

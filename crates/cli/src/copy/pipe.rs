@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use berth_api::client::Body;
 use bytes::{Buf, Bytes};
-use tokio::io::{AsyncRead, ReadBuf};
+use futures_util::Stream;
 use tokio::sync::mpsc;
 
 /// As many pieces wait for a slow reader.
@@ -25,7 +25,6 @@ pub(crate) struct ArchiveWriter {
 /// The end that the connection reads it from.
 pub(crate) struct ArchiveReader {
     receiver: mpsc::Receiver<Vec<u8>>,
-    current: Bytes,
     count: Arc<AtomicU64>,
 }
 
@@ -33,7 +32,7 @@ pub(crate) struct ArchiveReader {
 pub(crate) fn archive_pipe() -> (ArchiveWriter, ArchiveReader, Arc<AtomicU64>) {
     let (sender, receiver) = mpsc::channel(AHEAD);
     let count = Arc::new(AtomicU64::new(0));
-    let reader = ArchiveReader { receiver, current: Bytes::new(), count: Arc::clone(&count) };
+    let reader = ArchiveReader { receiver, count: Arc::clone(&count) };
     (ArchiveWriter { sender, piece: Vec::with_capacity(PIECE) }, reader, count)
 }
 
@@ -55,24 +54,15 @@ impl Write for ArchiveWriter {
     }
 }
 
-impl AsyncRead for ArchiveReader {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.current.is_empty() {
-            match self.receiver.poll_recv(context) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(None) => return Poll::Ready(Ok(())),
-                Poll::Ready(Some(piece)) => self.current = piece.into(),
-            }
-        }
-        let size = self.current.len().min(buffer.remaining());
-        buffer.put_slice(&self.current[..size]);
-        self.current.advance(size);
-        self.count.fetch_add(size as u64, Ordering::Relaxed);
-        Poll::Ready(Ok(()))
+impl Stream for ArchiveReader {
+    type Item = io::Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        self.receiver.poll_recv(context).map(|piece| {
+            let piece = Bytes::from(piece?);
+            self.count.fetch_add(piece.len() as u64, Ordering::Relaxed);
+            Some(Ok(piece))
+        })
     }
 }
 

@@ -31,11 +31,11 @@ pub(crate) fn check_input(attach_stdin: bool, tty: bool) -> Result<(), Failure> 
     Ok(())
 }
 
-/// Standard input as a file that is read in the background.
+/// Standard input as a file.
 ///
 /// # Errors
 /// What duplicating the descriptor says.
-pub(crate) fn input_file() -> std::io::Result<tokio::fs::File> {
+pub(crate) fn input_file() -> std::io::Result<std::fs::File> {
     let descriptor = std::os::fd::AsFd::as_fd(&stdin()).try_clone_to_owned()?;
-    Ok(tokio::fs::File::from_std(std::fs::File::from(descriptor)))
+    Ok(std::fs::File::from(descriptor))
 }
