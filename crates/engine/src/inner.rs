@@ -1,6 +1,5 @@
 //! What all parts of the engine share, and the small things each of them needs of it.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -51,7 +50,7 @@ pub(crate) struct Inner {
     /// The program for `--init`.
     pub(crate) init_path: String,
     /// Held as long as the engine is open.
-    pub(crate) _lock: File,
+    pub(crate) _lock: crate::restore::Lock,
 }
 
 /// The engine's own seccomp profile, in place of the built-in one.

@@ -148,13 +148,23 @@ fn close_to_others(path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Keeps other engines off the data root while it is held.
+pub(crate) struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing is not enough: a child that is just being made has the descriptor, too, until it runs its program.
+        let _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
 /// One engine only.
-fn lock(data_root: &Path) -> Result<File> {
+fn lock(data_root: &Path) -> Result<Lock> {
     let path = data_root.join("lock");
     let file = File::options().create(true).truncate(false).write(true).open(&path);
     let file = file.map_err(Error::io(format!("cannot open {}", path.display())))?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(_) => Err(Error::Conflict(format!("another engine uses {}", data_root.display()))),
     }
 }

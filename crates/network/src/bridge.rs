@@ -38,6 +38,13 @@ impl Lock {
     }
 }
 
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing is not enough: a child that is just being made has the descriptor, too, until it runs its program.
+        let _ = flock(&self.file, FlockOperation::Unlock);
+    }
+}
+
 /// Locks the bridge for this engine. Bridges of the same name in other network namespaces are others.
 pub(crate) fn lock(config: &NetworkConfig, bridge: &str) -> Result<Lock, Error> {
     let namespace = fs::read_link("/proc/thread-self/ns/net")
