@@ -216,7 +216,7 @@ impl Engine {
             if let Some(status) = daemon.try_wait().unwrap() {
                 panic!("the engine ended ({status}): {}", fs::read_to_string(&log).unwrap_or_default());
             }
-            UnixStream::connect(&socket).is_ok()
+            is_served(&socket)
         });
     }
 
@@ -362,6 +362,17 @@ impl Drop for Engine {
             let _ = fs::remove_dir_all(&self.dir);
         }
     }
+}
+
+/// Whether an engine answers. That the socket takes connections says little: a child that an engine was making when it
+/// was killed has the socket, too, for a moment.
+fn is_served(socket: &Path) -> bool {
+    let ask = || -> std::io::Result<usize> {
+        let mut stream = UnixStream::connect(socket)?;
+        stream.write_all(b"GET /_ping HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        stream.read(&mut [0; 16])
+    };
+    ask().is_ok_and(|size| size > 0)
 }
 
 /// One HTTP request to the engine behind a socket: the status and the body (chunks put together).

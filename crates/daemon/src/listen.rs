@@ -143,8 +143,14 @@ fn clear(path: &Path, fail: impl Fn(io::Error) -> Error) -> Result<(), Error> {
     if !metadata.file_type().is_socket() {
         return Err(Error::NoSocket(path.to_owned()));
     }
-    if UnixStream::connect(path).is_ok() {
-        return Err(Error::Taken(path.to_owned()));
+    // A child that a daemon was making when it was killed has its socket for a moment, too.
+    let mut tries = 0;
+    while UnixStream::connect(path).is_ok() {
+        tries += 1;
+        if tries == 10 {
+            return Err(Error::Taken(path.to_owned()));
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
     }
     fs::remove_file(path).map_err(fail)
 }
