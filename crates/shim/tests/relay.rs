@@ -18,6 +18,7 @@ struct Relayed {
     started: Started,
     /// Where clients go.
     port: u16,
+    is_udp: bool,
 }
 
 impl Relayed {
@@ -40,9 +41,10 @@ impl Relayed {
     async fn start(relay: Relay, port: u16) -> Relayed {
         let host = Host::new();
         let mut order = host.container("a", &["sleep", "1000"]);
+        let is_udp = relay.is_udp;
         order.relays.push(relay);
         let (shim, started) = host.start(order).await;
-        Relayed { host, shim, started, port }
+        Relayed { host, shim, started, port, is_udp }
     }
 
     fn connect(&self) -> TcpStream {
@@ -60,8 +62,11 @@ impl Relayed {
         self.shim.signal(&Target::Container, 9).await.unwrap();
         exited(&mut self.started).await;
         let address: SocketAddr = format!("[::1]:{}", self.port).parse().unwrap();
-        assert!(TcpStream::connect_timeout(&address, Duration::from_secs(5)).is_err(), "nobody listens");
-        UdpSocket::bind(address).unwrap();
+        if self.is_udp {
+            UdpSocket::bind(address).unwrap();
+        } else {
+            assert!(TcpStream::connect_timeout(&address, Duration::from_secs(5)).is_err(), "nobody listens");
+        }
         self.shim.shutdown().await.unwrap();
         assert!(self.host.is_gone("a"));
     }
