@@ -1,10 +1,9 @@
 //! Help that only we give: the nearest names, completion with live names, plug-ins, other machines.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-use berth_tests::{Client, Engine, berth_bin, run};
+use berth_tests::{Client, Engine, berth_bin, run, script};
 
 #[test]
 fn mistyped_words_are_answered_with_the_nearest() {
@@ -57,15 +56,12 @@ fn plugins_and_aliases_take_the_command_line() {
     let engine = Engine::start();
     let plugins = engine.dir.join("config/cli-plugins");
     fs::create_dir_all(&plugins).unwrap();
-    let program = plugins.join("docker-hello");
-    fs::write(
-        &program,
-        "#!/bin/sh\nif [ \"$1\" = docker-cli-plugin-metadata ]; then\n\
+    script(
+        &plugins.join("docker-hello"),
+        "if [ \"$1\" = docker-cli-plugin-metadata ]; then\n\
          echo '{\"SchemaVersion\":\"0.1.0\",\"Vendor\":\"us\",\"ShortDescription\":\"Says hello\"}'; exit; fi\n\
-         echo \"$@\"; echo \"$DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND\"; exit 5\n",
-    )
-    .unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+         echo \"$@\"; echo \"$DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND\"; exit 5",
+    );
     let outcome = engine.berth("hello --there -x");
     assert_eq!((outcome.code, outcome.stdout.as_str()), (5, "hello --there -x\nberth\n"), "{outcome:?}");
     assert!(engine.berth("--help").ok().contains("  hello*      Says hello\n"));
@@ -82,12 +78,13 @@ fn engines_on_other_machines_are_reached_by_ssh() {
     fs::create_dir(&bin).unwrap();
     std::os::unix::fs::symlink(berth_bin(), bin.join("docker")).unwrap();
     let seen = engine.dir.join("seen");
-    let script = format!(
-        "#!/bin/sh\necho \"$@\" >> {}\nwhile [ \"$1\" != -- ]; do shift; done\nshift 2\nunset DOCKER_HOST\nexec \"$@\"\n",
-        seen.display()
+    script(
+        &bin.join("ssh"),
+        &format!(
+            "echo \"$@\" >> {}\nwhile [ \"$1\" != -- ]; do shift; done\nshift 2\nunset DOCKER_HOST\nexec \"$@\"",
+            seen.display()
+        ),
     );
-    fs::write(bin.join("ssh"), script).unwrap();
-    fs::set_permissions(bin.join("ssh"), fs::Permissions::from_mode(0o755)).unwrap();
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default());
     let host = format!("ssh://me@there:2222{}", engine.socket().display());
     for client in berth_tests::CLIENTS {
@@ -106,11 +103,13 @@ fn engines_on_other_machines_are_reached_by_ssh() {
     assert!(words.lines().any(|line| line == expect), "{words}");
 
     // What ssh could not do is said, with the command that could not do it.
-    fs::write(bin.join("ssh"), "#!/bin/sh\necho no route >&2\nexit 255\n").unwrap();
-    let mut command = engine.command(Client::Berth, &["ps"]);
-    let outcome = run(command.env("DOCKER_HOST", "ssh://there").env("PATH", &path));
-    assert!(
-        outcome.fails(1).contains("command [ssh -o ConnectTimeout=30 -T -- there docker system dial-stdio]")
-    );
-    assert!(outcome.stderr.contains("no route"), "{outcome:?}");
+    // Whether it is gone before the request is written or after.
+    let expect =
+        "command [ssh -o ConnectTimeout=30 -T -- there docker system dial-stdio] has exited with exit status";
+    for end in ["exec 0<&-; echo no route >&2; exit 255", "read line; echo no route >&2; exit 255"] {
+        script(&bin.join("ssh"), end);
+        let mut command = engine.command(Client::Berth, &["ps"]);
+        let outcome = run(command.env("DOCKER_HOST", "ssh://there").env("PATH", &path));
+        assert!(outcome.fails(1).contains(expect) && outcome.stderr.contains("no route"), "{outcome:?}");
+    }
 }

@@ -65,6 +65,13 @@ pub fn run(command: &mut Command) -> Outcome {
     }
 }
 
+/// Writes a shell script that can be run at once. A process of its own writes it: what another test starts just now would
+/// hold a file of ours open for writing, for a moment, and such a file is not run.
+pub fn script(path: &Path, text: &str) {
+    let words = ["-c", "printf '#!/bin/sh\\n%s\\n' \"$2\" > \"$1\" && chmod 755 \"$1\"", "sh"];
+    run(Command::new("sh").args(words).arg(path).arg(text)).ok();
+}
+
 /// The binary under test.
 pub fn berth_bin() -> PathBuf {
     from_environment("BERTH_BIN")

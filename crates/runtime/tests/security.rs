@@ -15,7 +15,7 @@ use serde_json::json;
 /// A copy of the runtime that an attacker could get at, and what it is made of.
 fn own_runtime(bundle: &Bundle) -> (PathBuf, Vec<u8>) {
     let path = bundle.path.join("runtime");
-    std::fs::copy(program("oci"), &path).unwrap();
+    common::copy(program("oci"), &path);
     let content = std::fs::read(&path).unwrap();
     (path, content)
 }

@@ -58,10 +58,13 @@ impl From<serde_json::Error> for Error {
     }
 }
 
-/// What broke a connection, where that is known: hyper itself only says that it broke.
+/// What broke a connection, where that is known: hyper itself only says that it broke, in one error or in several.
 fn reason(error: &hyper::Error) -> String {
-    use std::error::Error as _;
-    error.source().map_or_else(|| error.to_string(), ToString::to_string)
+    let mut deepest: &dyn std::error::Error = error;
+    while let Some(source) = deepest.source() {
+        deepest = source;
+    }
+    deepest.to_string()
 }
 
 impl Error {

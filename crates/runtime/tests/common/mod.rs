@@ -3,7 +3,6 @@
 #![allow(dead_code, reason = "each test uses what it needs")]
 #![allow(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
@@ -237,13 +236,18 @@ fn unpack(to: &Path) {
     for dir in ["bin", "dev", "etc", "proc", "root", "sys", "tmp", "usr", "var"] {
         std::fs::create_dir(to.join(dir)).unwrap();
     }
-    std::fs::copy(busybox, to.join("bin/busybox")).unwrap();
+    copy(busybox, &to.join("bin/busybox"));
     let applets = Command::new(busybox).arg("--list").output().unwrap();
     for applet in String::from_utf8(applets.stdout).unwrap().lines().filter(|name| *name != "busybox") {
         std::os::unix::fs::symlink("busybox", to.join("bin").join(applet)).unwrap();
     }
     std::fs::write(to.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n").unwrap();
     std::fs::write(to.join("etc/group"), "root:x:0:\n").unwrap();
+}
+
+/// Copies a program; by a process of its own, as [`script`] has it.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    assert!(Command::new("cp").arg(from).arg(to).status().unwrap().success());
 }
 
 fn install_busybox() -> &'static Path {
@@ -259,10 +263,10 @@ fn install_busybox() -> &'static Path {
     })
 }
 
-/// Writes a script of the host that hooks run.
+/// Writes a script of the host that hooks run. A process of its own does: what another test starts just now would hold a
+/// file of ours open for writing, for a moment, and such a file is not run.
 pub(crate) fn script(path: &Path, text: &str) {
-    use std::os::unix::fs::PermissionsExt;
-    let mut file = std::fs::File::create(path).unwrap();
-    write!(file, "#!/bin/sh\n{text}\n").unwrap();
-    file.set_permissions(std::fs::Permissions::from_mode(0o755)).unwrap();
+    let words = ["-c", "printf '#!/bin/sh\\n%s\\n' \"$2\" > \"$1\" && chmod 755 \"$1\"", "sh"];
+    let status = Command::new("sh").args(words).arg(path).arg(text).status().unwrap();
+    assert!(status.success());
 }
