@@ -46,7 +46,7 @@ impl Pidfile {
         }
         loop {
             let mut file = open_file(path, OFlags::CREATE).map_err(fail("cannot open"))?;
-            if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            if !berth_sys::file::lock(&file).map_err(|error| fail("cannot lock")(error.into()))? {
                 return Err(Error::Taken {
                     path: path.to_owned(),
                     pid: read_pid(&mut file).unwrap_or_default(),

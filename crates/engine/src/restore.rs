@@ -163,9 +163,9 @@ fn lock(data_root: &Path) -> Result<Lock> {
     let path = data_root.join("lock");
     let file = File::options().create(true).truncate(false).write(true).open(&path);
     let file = file.map_err(Error::io(format!("cannot open {}", path.display())))?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Lock(file)),
-        Err(_) => Err(Error::Conflict(format!("another engine uses {}", data_root.display()))),
+    match berth_store::lock(&file) {
+        Ok(true) => Ok(Lock(file)),
+        _ => Err(Error::Conflict(format!("another engine uses {}", data_root.display()))),
     }
 }
 

@@ -53,11 +53,9 @@ pub(crate) fn lock(config: &NetworkConfig, bridge: &str) -> Result<Lock, Error> 
     let name = format!("{digits}-{bridge}.lock");
     loop {
         let file = open_lock_file(config, &name)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                return Err(Error::BridgeInUse { bridge: bridge.to_owned() });
-            }
+        match berth_sys::file::lock(&file) {
+            Ok(true) => {}
+            Ok(false) => return Err(Error::BridgeInUse { bridge: bridge.to_owned() }),
             Err(errno) => return Err(Error::kernel(format!("lock the bridge {bridge}"), errno)),
         }
         let path = config.lock_dir.join(&name);

@@ -40,6 +40,7 @@ pub mod tar;
 mod trash;
 mod visit;
 
+pub use berth_sys::file::lock;
 pub use content::{Content, digest_of};
 pub use database::{Batch, Commit, Database, DatabaseError, Record};
 pub use error::{Error, Kind};

@@ -1,7 +1,9 @@
 //! Files, where rustix has no word for it.
 
 use std::os::fd::{AsFd, AsRawFd};
+use std::time::{Duration, Instant};
 
+use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use crate::clone::last_errno;
@@ -22,11 +24,52 @@ pub fn begin_write(file: impl AsFd, offset: u64, length: u64) -> Result<(), Errn
     if result == 0 { Ok(()) } else { Err(last_errno()) }
 }
 
+/// How long a lock is waited for whose holder has just been killed.
+const HEIRS: Duration = Duration::from_secs(1);
+/// How often it is asked for.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// Locks a file for this process alone; says whether it could. Waits up to a second for a lock that somebody holds: a child
+/// that its last holder was just making when it was killed holds it, too, until it runs its program.
+///
+/// Source: `flock(2)`: a lock belongs to the open file description, which a child inherits.
+///
+/// # Errors
+/// The file system has no locks, or no memory for one.
+pub fn lock(file: impl AsFd) -> Result<bool, Errno> {
+    let give_up_at = Instant::now() + HEIRS;
+    loop {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(true),
+            Err(Errno::INTR) => {}
+            Err(Errno::WOULDBLOCK) if Instant::now() < give_up_at => std::thread::sleep(PAUSE),
+            Err(Errno::WOULDBLOCK) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write;
 
     use super::*;
+
+    #[test]
+    fn a_lock_is_waited_for_as_long_as_an_heir_may_have_it() {
+        let path = std::env::temp_dir().join(format!("berth-sys-lock-{}", std::process::id()));
+        let open = || std::fs::File::create(&path).unwrap();
+        let first = open();
+        assert_eq!(lock(&first), Ok(true));
+        assert_eq!(lock(open()), Ok(false));
+        let holder = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(50));
+            drop(first);
+        });
+        assert_eq!(lock(open()), Ok(true));
+        holder.join().unwrap();
+        std::fs::remove_file(&path).unwrap();
+    }
 
     #[test]
     fn a_file_is_written_and_a_pipe_is_refused() {

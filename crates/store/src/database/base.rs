@@ -194,9 +194,9 @@ fn open(path: &Path, create: bool) -> Result<redb::Database, DatabaseError> {
             .mode(0o600)
             .open(path)
             .map_err(redb::Error::Io)?;
-        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Err(redb::Error::DatabaseAlreadyOpen),
+        match berth_sys::file::lock(&file) {
+            Ok(true) => {}
+            Ok(false) => return Err(redb::Error::DatabaseAlreadyOpen),
             Err(error) => return Err(redb::Error::Io(error.into())),
         }
         let mut builder = redb::Builder::new();
