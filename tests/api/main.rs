@@ -4,6 +4,7 @@
 
 mod archive;
 mod contract;
+mod drivers;
 mod wait;
 
 use berth_tests::Engine;

@@ -245,7 +245,7 @@ async fn logs_follow_to_the_end() {
     let script = "for i in $(seq 1 200); do echo line $i; done; sleep 0.2; echo last";
     let id = place.run(&["sh", "-c", script], |_| {}).await;
     let options = LogsOptions { stdout: true, stderr: true, follow: true, ..LogsOptions::default() };
-    let logs = engine.container_logs(&id, options.clone()).await.unwrap();
+    let logs = engine.container_logs(&id, options).await.unwrap();
     let expect: String =
         (1..=200).map(|number| format!("line {number}\n")).chain(["last\n".to_owned()]).collect();
     assert_eq!(text(logs).await, expect);

@@ -72,7 +72,9 @@ pub(super) fn of_flag(path: &[&str], flag: &str) -> Names {
         (_, "context" | "from") => Names::Contexts,
         (_, "pull") => Names::Words(&["always", "missing", "never"]),
         (_, "restart") => Names::Words(&["always", "no", "on-failure", "unless-stopped"]),
-        (_, "log-driver") => Names::Words(&["json-file", "none"]),
+        (_, "log-driver") => {
+            Names::Words(&["fluentd", "gelf", "journald", "json-file", "local", "none", "syslog"])
+        }
         (_, "log-level") => Names::Words(&["debug", "error", "fatal", "info", "warn"]),
         (_, "attach") => Names::Words(&["stderr", "stdin", "stdout"]),
         (Some("inspect"), "type") => Names::Words(&["container", "image", "network", "volume"]),

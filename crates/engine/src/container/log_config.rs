@@ -1,7 +1,12 @@
-//! Where a container's output goes: the log options of the `json-file` driver, bounded unless told otherwise.
+//! Where a container's output goes: the log file, bounded unless told otherwise, and the options of the drivers.
+//!
+//! Every driver but `none` has a log file: `json-file` and `local` are nothing else, and those that send lines elsewhere
+//! send them from there.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
+use berth_logging::Driver;
 use berth_oci::container::LogConfig;
 use berth_shim::LogFile;
 
@@ -13,25 +18,14 @@ const SIZE_DEFAULT: u64 = 10 * 1000 * 1000;
 /// So many files are kept.
 const FILES_DEFAULT: u32 = 3;
 /// The drivers there are.
-pub(crate) const DRIVERS: [&str; 3] = ["json-file", "local", "none"];
+pub(crate) const DRIVERS: [&str; 7] = ["fluentd", "gelf", "journald", "json-file", "local", "none", "syslog"];
 /// Options of `json-file`.
-const OPTIONS: [&str; 10] = [
-    "max-file",
-    "max-size",
-    "compress",
-    "labels",
-    "labels-regex",
-    "env",
-    "env-regex",
-    "tag",
-    "mode",
-    "max-buffer-size",
-];
-
+const OPTIONS: [&str; 8] =
+    ["max-file", "max-size", "compress", "labels", "labels-regex", "env", "env-regex", "tag"];
 /// Options of `local`, which Docker keeps in a form of its own. Nobody but the engine reads it: ours is the same as that
 /// of `json-file`.
 const LOCAL_OPTIONS: [&str; 3] = ["max-file", "max-size", "compress"];
-/// The bounds of `local`.
+/// The bounds of `local`, and of the log files of drivers that send lines elsewhere.
 const LOCAL_DEFAULT: (u64, u32) = (20 * 1000 * 1000, 5);
 
 /// Fills in the engine's driver where the request names none, and checks the options.
@@ -47,26 +41,68 @@ pub(crate) fn check(config: &mut LogConfig, driver: &str, options: &BTreeMap<Str
             own.entry(name.clone()).or_insert_with(|| value.clone());
         }
     }
-    let kind = &config.kind;
-    if !DRIVERS.contains(&kind.as_str()) {
-        return Err(Error::invalid(format!(
-            "error looking up logging plugin {kind}: plugin \"{kind}\" not found"
-        )));
-    }
-    let known = |name: &str| match kind.as_str() {
-        "json-file" => OPTIONS.contains(&name),
-        "local" => LOCAL_OPTIONS.contains(&name),
-        _ => false,
+    let kind = config.kind.as_str();
+    let refuse = |error: berth_logging::Error| Error::invalid(error.to_string());
+    let known: &[&str] = match (kind, Driver::named(kind)) {
+        ("none", _) => return Ok(()),
+        (_, Some(driver)) => return berth_logging::check(driver, own).map_err(refuse),
+        ("json-file", _) => &OPTIONS,
+        ("local", _) => &LOCAL_OPTIONS,
+        ("logentries", _) => {
+            return Err(Error::invalid("the logentries logging driver has been deprecated and removed"));
+        }
+        _ => {
+            return Err(Error::invalid(format!(
+                "error looking up logging plugin {kind}: plugin \"{kind}\" not found"
+            )));
+        }
     };
-    match own.keys().find(|name| !known(name)) {
+    let rest = berth_logging::check_common(own).map_err(refuse)?;
+    match rest.into_iter().find(|name| !known.contains(name)) {
         Some(name) if kind == "local" => {
             Err(Error::invalid(format!("unknown log opt '{name}' for log driver local")))
         }
-        Some(name) if kind != "none" => {
-            Err(Error::invalid(format!("unknown log opt '{name}' for {kind} log driver")))
-        }
-        _ => Ok(()),
+        Some(name) => Err(Error::invalid(format!("unknown log opt '{name}' for {kind} log driver"))),
+        None => Ok(()),
     }
+}
+
+/// Docker's error for a log that cannot be begun.
+pub(crate) fn failed(text: &str) -> Error {
+    Error::Refused(format!(
+        "failed to create task for container: failed to initialize logging driver: {text}"
+    ))
+}
+
+/// Whether `logs` may read the log file.
+pub(crate) fn is_readable(record: &Record) -> bool {
+    let config = &record.host_config.log_config;
+    let option = config.config.as_ref().and_then(|options| options.get("cache-disabled"));
+    let is_disabled = option.is_some_and(|value| berth_logging::parse_bool(value) == Ok(true));
+    !is_disabled || Driver::named(&config.kind).is_none()
+}
+
+/// A container as drivers and tags know it.
+pub(crate) fn described(record: &Record) -> berth_logging::Container {
+    let config = &record.host_config.log_config;
+    let is_file = config.kind == "json-file";
+    berth_logging::Container {
+        id: record.id.clone(),
+        name: record.name.clone(),
+        image_id: record.image.clone(),
+        image_name: record.config.image.clone(),
+        entrypoint: record.path.clone(),
+        args: record.args.clone(),
+        created: record.created.to_string(),
+        env: record.config.env.clone().unwrap_or_default(),
+        labels: record.config.labels.clone().unwrap_or_default().into_iter().collect(),
+        log_path: if is_file { path(record).to_string_lossy().into_owned() } else { String::new() },
+        options: config.config.clone().unwrap_or_default().into_iter().collect(),
+    }
+}
+
+fn path(record: &Record) -> PathBuf {
+    record.directory.join(format!("{}-json.log", record.id))
 }
 
 /// The log file of a container; none with the driver `none`.
@@ -77,79 +113,55 @@ pub(crate) fn log_file(record: &Record) -> Result<Option<LogFile>> {
     if config.kind == "none" {
         return Ok(None);
     }
-    let failed = |text: String| {
-        Error::Refused(format!(
-            "failed to create task for container: failed to initialize logging driver: {text}"
-        ))
-    };
     let options = config.config.clone().unwrap_or_default();
+    let option = |name: &str| options.get(name).map(String::as_str);
+    if Driver::named(&config.kind).is_some() {
+        // As with Docker, what cannot be read of these options is passed over.
+        return Ok(Some(LogFile {
+            path: path(record),
+            max_size_bytes: option("cache-max-size").and_then(parse_size).unwrap_or(LOCAL_DEFAULT.0),
+            max_files: option("cache-max-file").and_then(|text| text.parse().ok()).unwrap_or(LOCAL_DEFAULT.1),
+            compress: option("cache-compress")
+                .is_none_or(|value| berth_logging::parse_bool(value) != Ok(false)),
+            attrs: String::new(),
+        }));
+    }
     let (size_default, files_default) =
         if config.kind == "local" { LOCAL_DEFAULT } else { (SIZE_DEFAULT, FILES_DEFAULT) };
-    let max_size_bytes = match options.get("max-size").map(String::as_str) {
+    let max_size_bytes = match option("max-size") {
         None => size_default,
         Some("-1") => 0,
-        Some(text) => parse_size(text).ok_or_else(|| failed(format!("invalid size: '{text}'")))?,
+        Some(text) => parse_size(text).ok_or_else(|| failed(&format!("invalid size: '{text}'")))?,
     };
-    let max_files = match options.get("max-file") {
+    let max_files = match option("max-file") {
         None => files_default,
         Some(text) => match text.parse::<i64>() {
             Ok(files) if files >= 1 => u32::try_from(files).unwrap_or(u32::MAX),
-            Ok(_) => return Err(failed("max-file cannot be less than 1".to_owned())),
-            Err(_) => return Err(failed(format!("strconv.Atoi: parsing {text:?}: invalid syntax"))),
+            Ok(_) => return Err(failed("max-file cannot be less than 1")),
+            Err(_) => return Err(failed(&format!("strconv.Atoi: parsing {text:?}: invalid syntax"))),
         },
     };
-    let compress = match options.get("compress").map(String::as_str) {
-        None | Some("1" | "t" | "T" | "true" | "TRUE" | "True") => true,
-        Some("0" | "f" | "F" | "false" | "FALSE" | "False") => false,
-        Some(text) => return Err(failed(format!("strconv.ParseBool: parsing {text:?}: invalid syntax"))),
+    let compress = match option("compress") {
+        None => true,
+        Some(text) => berth_logging::parse_bool(text).map_err(|error| failed(&error))?,
     };
-    let path = record.directory.join(format!("{}-json.log", record.id));
-    Ok(Some(LogFile { path, max_size_bytes, max_files, compress, attrs: attributes(record, &options)? }))
+    let attrs = if config.kind == "json-file" && !options.is_empty() {
+        attributes(record).map_err(|error| failed(&error.to_string()))?
+    } else {
+        String::new()
+    };
+    Ok(Some(LogFile { path: path(record), max_size_bytes, max_files, compress, attrs }))
 }
 
 /// The attributes of every line: labels and variables that the options name, and the tag.
-fn attributes(record: &Record, options: &BTreeMap<String, String>) -> Result<String> {
-    let mut attributes = BTreeMap::new();
-    let names = |option: &str| {
-        let list = options.get(option).map(String::as_str).unwrap_or_default();
-        list.split(',').map(str::to_owned).collect::<Vec<_>>()
-    };
-    for name in names("labels") {
-        if let Some(value) = record.config.labels.as_ref().and_then(|labels| labels.get(&name)) {
-            attributes.insert(name, value.clone());
-        }
+fn attributes(record: &Record) -> std::result::Result<String, berth_logging::Error> {
+    let described = described(record);
+    let mut attributes = berth_logging::attributes(&described, str::to_owned)?;
+    let tag = berth_logging::render_tag(&described, "")?;
+    if !tag.is_empty() {
+        attributes.insert("tag".to_owned(), tag);
     }
-    let wanted = names("env");
-    for (name, value) in record.config.env.iter().flatten().filter_map(|variable| variable.split_once('=')) {
-        if wanted.iter().any(|want| want == name) {
-            attributes.insert(name.to_owned(), value.to_owned());
-        }
-    }
-    if let Some(tag) = options.get("tag").filter(|tag| !tag.is_empty()) {
-        attributes.insert("tag".to_owned(), render_tag(tag, record));
-    }
-    if attributes.is_empty() {
-        return Ok(String::new());
-    }
-    serde_json::to_string(&attributes).map_err(|error| Error::internal("log attributes", &error))
-}
-
-/// The tag with the names that Docker's templates know filled in.
-fn render_tag(tag: &str, record: &Record) -> String {
-    let short = |id: &str| id.strip_prefix("sha256:").unwrap_or(id).chars().take(12).collect::<String>();
-    let mut text = tag.to_owned();
-    for (name, value) in [
-        ("ID", short(&record.id)),
-        ("FullID", record.id.clone()),
-        ("Name", record.name.clone()),
-        ("ImageID", short(&record.image)),
-        ("ImageFullID", record.image.clone()),
-        ("ImageName", record.config.image.clone()),
-        ("DaemonName", "docker".to_owned()),
-    ] {
-        text = text.replace(&format!("{{{{.{name}}}}}"), &value);
-    }
-    text
+    Ok(if attributes.is_empty() { String::new() } else { serde_json::json!(attributes).to_string() })
 }
 
 /// A size as Docker's `units.FromHumanSize` reads it: decimal units, an optional `b`.

@@ -13,6 +13,7 @@
 mod adapt;
 mod copy_up;
 mod create;
+mod forward;
 pub(crate) mod health;
 mod lifecycle;
 mod limits;
@@ -333,7 +334,7 @@ pub struct ContainerSize {
 }
 
 /// Which part of a log is wanted.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct LogsOptions {
     /// Standard output.
     pub stdout: bool,

@@ -17,7 +17,7 @@ use berth_shim::client::{Attach, Relay, Start, StartError, StdinMode};
 
 use super::network::{self, Sandbox};
 use super::task::Running;
-use super::{Container, NetworkState, Record, subpath};
+use super::{Container, NetworkState, Record, forward, subpath};
 use crate::Inner;
 use crate::error::{Error, Result, chain};
 use crate::rootfs::RootFs;
@@ -31,6 +31,8 @@ pub(crate) struct Outcome {
     pub(crate) started_at: Time,
     pub(crate) network: NetworkState,
     pub(crate) running: Running,
+    /// The way to where its lines are sent, if its log driver sends them.
+    pub(crate) writer: Option<berth_logging::Writer>,
 }
 
 /// Starts a container. `clients` are attached from its first byte on.
@@ -42,6 +44,7 @@ pub(crate) async fn start(
     clients: Vec<Attach>,
 ) -> Result<Outcome> {
     let record = container.record.clone();
+    let writer = forward::connect(&record).await?;
     let plan = network::plan(engine, &record)?;
     let sandbox = {
         let engine = engine.clone();
@@ -68,7 +71,7 @@ pub(crate) async fn start(
     };
     network.set_process(&record, pid);
     let netns = sandbox.netns.filter(|_| sandbox.own);
-    Ok(Outcome { pid, started_at, network, running: Running { netns, ..running } })
+    Ok(Outcome { pid, started_at, network, running: Running { netns, ..running }, writer })
 }
 
 /// All that does not depend on the network.

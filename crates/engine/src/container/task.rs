@@ -12,10 +12,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::forward::Forwarder;
 use super::registry::Slot;
 use super::restart::{self, Backoff};
 use super::signal::KILL;
-use super::{Container, Record, RemoveOptions, Status};
+use super::{Container, Record, RemoveOptions, Status, WaitCondition};
 use crate::Inner;
 use crate::error::{Error, Result, chain};
 use crate::time::Time;
@@ -71,6 +72,8 @@ pub(crate) struct Task {
     unrecorded: Option<Shim>,
     /// What could not be written is tried again then: the disk was full.
     save_at: Option<Instant>,
+    /// Sends the lines of the last run elsewhere, with a log driver that does.
+    forwarder: Option<Forwarder>,
     gone: bool,
 }
 
@@ -102,7 +105,7 @@ impl Task {
         if running.is_some() {
             super::health::watch(&engine, &slot);
         }
-        let task = Task {
+        let mut task = Task {
             engine,
             slot,
             container,
@@ -114,8 +117,13 @@ impl Task {
             leaving: None,
             unrecorded: None,
             save_at: None,
+            forwarder: None,
             gone: false,
         };
+        if !task.container.state.started_at.is_never() {
+            // What the engine before us did not send.
+            task.forward(None);
+        }
         tokio::spawn(task.run(commands));
     }
 
@@ -246,6 +254,7 @@ impl Task {
             drop(patience);
             let _ = task.await;
         }
+        self.finish_forwarding().await;
         let slot = self.slot.clone();
         let _files = slot.files.lock().await;
         let clients = std::mem::take(&mut self.waiting_clients);
@@ -265,11 +274,29 @@ impl Task {
         self.running = Some(outcome.running);
         self.publish();
         self.save_state();
+        self.forward(outcome.writer);
         self.engine.tell_linking(&self.container);
         self.engine.network_event(&self.container, "connect");
         self.event("start", []);
         super::health::watch(&self.engine, &self.slot);
         Ok(())
+    }
+
+    /// Begins to send what it writes, if its log driver does.
+    fn forward(&mut self, writer: Option<berth_logging::Writer>) {
+        let record = &self.container.record;
+        if berth_logging::Driver::named(&record.host_config.log_config.kind).is_some() {
+            let ended = || self.slot.subscribe(WaitCondition::NotRunning);
+            let ended = self.running.is_some().then(|| [ended(), ended()]);
+            self.forwarder = Forwarder::begin(&self.engine, record, writer, ended);
+        }
+    }
+
+    /// Waits until the lines of the last run are sent, or cannot be.
+    async fn finish_forwarding(&mut self) {
+        if let Some(forwarder) = self.forwarder.take() {
+            forwarder.finish().await;
+        }
     }
 
     async fn start_failed(&mut self, error: &Error) {
@@ -486,6 +513,7 @@ impl Task {
         self.restart_at = None;
         self.container.state.status = Status::Removing;
         self.publish();
+        self.finish_forwarding().await;
         self.waiting_clients.clear();
         let exit_code = self.container.state.exit_code;
         if let Err(error) = super::remove::remove(&self.engine, &self.container, options) {

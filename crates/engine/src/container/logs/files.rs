@@ -14,6 +14,15 @@ const LINE_MAX: usize = 1 << 20;
 /// No log has more rotated files.
 const FILES_MAX: u32 = 10_000;
 
+/// Where a reader of a log was, so that another one can go on from there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// The file; 0 if it is a compressed one, of which no place is kept.
+    pub(crate) inode: u64,
+    /// Behind the last line that was read.
+    pub(crate) offset: u64,
+}
+
 /// A place in a file of a log.
 pub(super) struct Cursor {
     source: Source,
@@ -64,6 +73,27 @@ impl Cursor {
         Ok(got > 0)
     }
 
+    /// Behind the last line that was given.
+    pub(super) fn place(&self) -> Place {
+        let Source::Plain(file) = &self.source else { return Place::default() };
+        let mut reader = file;
+        let read = reader.stream_position().unwrap_or_default();
+        let waiting = (self.buffer.len() - self.taken) as u64;
+        Place { inode: self.inode().unwrap_or_default(), offset: read.saturating_sub(waiting) }
+    }
+
+    /// Goes to a place of the file, if the line before it is the expected one. Otherwise nothing is changed.
+    fn go_to(&mut self, offset: u64, is_last: impl Fn(&[u8]) -> bool) -> bool {
+        let Source::Plain(file) = &mut self.source else { return false };
+        let begin = offset.saturating_sub(LINE_MAX as u64);
+        let mut before = vec![0; usize::try_from(offset - begin).unwrap_or(LINE_MAX)];
+        if file.read_exact_at(&mut before, begin).is_err() {
+            return false;
+        }
+        let last = before.strip_suffix(b"\n").and_then(|lines| lines.rsplit(|byte| *byte == b'\n').next());
+        last.is_some_and(is_last) && file.seek(SeekFrom::Start(offset)).is_ok()
+    }
+
     /// Whether the file was cut off below the place that was read last.
     fn is_cut_off(&self) -> bool {
         let Source::Plain(file) = &self.source else { return false };
@@ -111,6 +141,23 @@ pub(super) fn open_rest(
     }
     old.reverse();
     Ok((old, current))
+}
+
+/// All files of a log from a place on, oldest first, and the current one; `is_last` knows the line before the place. If
+/// the file of the place is not there any more (it was compressed, or removed): all there are, and `false`.
+pub(super) fn open_from(
+    path: &Path,
+    place: Place,
+    is_last: impl Fn(&[u8]) -> bool,
+) -> io::Result<(Vec<Cursor>, Option<Cursor>, bool)> {
+    let (mut old, mut current) = open_rest(None, path, None)?;
+    let found = old.iter_mut().chain(current.as_mut()).position(|cursor| {
+        place.inode != 0 && cursor.inode() == Some(place.inode) && cursor.go_to(place.offset, &is_last)
+    });
+    if let Some(at) = found {
+        old.drain(..at);
+    }
+    Ok((old, current, found.is_some()))
 }
 
 /// Whether another file than the cursor's is the one to go on with: the log was rotated, or came to be.

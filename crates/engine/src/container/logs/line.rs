@@ -32,6 +32,38 @@ struct Line<'a> {
     attributes: &'a [u8],
 }
 
+/// A line as it is sent elsewhere.
+pub(crate) struct Entry {
+    /// What the container wrote, with its newline.
+    pub(crate) text: Vec<u8>,
+    pub(crate) stderr: bool,
+    /// Nanoseconds since the epoch.
+    pub(crate) nanos: i64,
+}
+
+impl Entry {
+    /// Takes a line apart; nothing if it is no line of a log.
+    pub(crate) fn parse(raw: &[u8]) -> Option<Entry> {
+        if let Some(line) = Line::parse(raw) {
+            let mut text = Vec::with_capacity(line.text.len());
+            unescape(line.text, &mut text);
+            return Some(Entry { text, stderr: line.stderr, nanos: nanos(line.time)? });
+        }
+        let line = serde_json::from_slice::<Foreign<'_>>(raw).ok()?;
+        let time = Time::parse_rfc3339(&line.time)?;
+        Some(Entry {
+            text: line.log.as_bytes().to_vec(),
+            stderr: line.stream == "stderr",
+            nanos: time.unix_nanos(),
+        })
+    }
+}
+
+/// When a line was written: nanoseconds since the epoch.
+pub(super) fn time_of(raw: &[u8]) -> Option<i64> {
+    Line::parse(raw).and_then(|line| nanos(line.time))
+}
+
 impl Printer {
     pub(crate) fn new(options: &LogsOptions, tty: bool) -> Printer {
         Printer {

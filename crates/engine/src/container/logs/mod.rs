@@ -11,6 +11,7 @@
 
 mod files;
 pub(crate) mod line;
+mod raw;
 mod watch;
 
 use std::path::{Path, PathBuf};
@@ -27,6 +28,8 @@ use crate::Inner;
 use crate::error::{Error, Result};
 use crate::time::Time;
 
+pub(crate) use files::Place;
+pub(crate) use raw::{RawChunk, follow};
 pub(crate) use watch::Watches;
 
 /// Chunks that may wait for a slow client.
@@ -68,7 +71,7 @@ impl Inner {
         ended: Option<oneshot::Receiver<WaitResult>>,
     ) -> Result<Logs> {
         let record = &container.record;
-        let Some(file) = log_config::log_file(record)? else {
+        let Some(file) = log_config::log_file(record)?.filter(|_| log_config::is_readable(record)) else {
             let text = "configured logging driver does not support reading";
             return Err(Error::NotImplemented(text.to_owned()));
         };
@@ -82,9 +85,10 @@ impl Inner {
         let current = current.map(Cursor::plain);
         let (sender, receiver) = mpsc::channel(CHUNKS);
         let tty = record.config.tty;
-        let printer = Printer::new(&options, tty);
-        let reading = Reading { path: file.path, current, printer, sender, options };
-        tokio::spawn(reading.run(self.clone(), ended));
+        let lines = Printer::new(&options, tty);
+        let open = open_tail(current, file.path.clone(), options.tail);
+        let reading = Reading { path: file.path, lines, sender, until: options.until };
+        tokio::spawn(reading.run(self.clone(), open, ended));
         Ok(Logs { tty, receiver })
     }
 }
@@ -93,25 +97,67 @@ fn unreadable(path: &Path, source: std::io::Error) -> Error {
     Error::Io { what: format!("cannot read {}", path.display()), source }
 }
 
-/// A log that is being read.
-struct Reading {
-    path: PathBuf,
-    /// The file that is written now, opened already.
-    current: Option<Cursor>,
-    printer: Printer,
-    sender: mpsc::Sender<Result<Bytes>>,
-    options: LogsOptions,
+/// What becomes of the lines that are read.
+trait Lines: Sized + Send + 'static {
+    /// What their reader gets of them at a time.
+    type Chunk: Send + 'static;
+
+    /// Takes one more line.
+    fn take(&mut self, raw: &[u8], out: &mut Vec<u8>);
+    /// Whether no more are wanted.
+    fn is_past_end(&self) -> bool;
+    /// A chunk of what was taken up to the cursor's place.
+    fn chunk(&self, out: Vec<u8>, cursor: &Cursor) -> Self::Chunk;
 }
 
-impl Reading {
-    async fn run(self, engine: Arc<Inner>, ended: Option<oneshot::Receiver<WaitResult>>) {
-        let Reading { path, current, mut printer, sender, options } = self;
+impl Lines for Printer {
+    type Chunk = Bytes;
+
+    fn take(&mut self, raw: &[u8], out: &mut Vec<u8>) {
+        self.print(raw, out);
+    }
+
+    fn is_past_end(&self) -> bool {
+        Printer::is_past_end(self)
+    }
+
+    fn chunk(&self, out: Vec<u8>, _: &Cursor) -> Bytes {
+        out.into()
+    }
+}
+
+/// The files to read: those that are not written any more, oldest first, and the one that is.
+type Opened = (Vec<Cursor>, Option<Cursor>);
+
+/// Opens the files for whoever wants the last lines. The current one may be open already.
+fn open_tail(
+    current: Option<Cursor>,
+    path: PathBuf,
+    tail: Option<u64>,
+) -> impl FnOnce(&mut Printer) -> std::io::Result<Opened> + Send {
+    move |_| files::open_rest(current, &path, tail)
+}
+
+/// A log that is being read.
+struct Reading<L: Lines> {
+    path: PathBuf,
+    lines: L,
+    sender: mpsc::Sender<Result<L::Chunk>>,
+    until: Option<Time>,
+}
+
+impl<L: Lines> Reading<L> {
+    async fn run(
+        self,
+        engine: Arc<Inner>,
+        open: impl FnOnce(&mut L) -> std::io::Result<Opened> + Send + 'static,
+        ended: Option<oneshot::Receiver<WaitResult>>,
+    ) {
+        let Reading { path, mut lines, sender, until } = self;
         // Begun before the first look at the files: nothing that is added later is missed.
         let mut watch = if ended.is_some() { engine.log_watches.watch(&path).ok() } else { None };
-        let tail = options.tail;
-        let opening = path.clone();
-        let opened = blocking(move || files::open_rest(current, &opening, tail)).await;
-        let (old, mut current) = match opened {
+        let opened = blocking(move || open(&mut lines).map(|files| (files, lines))).await;
+        let ((old, mut current), mut lines) = match opened {
             Ok(opened) => opened,
             Err(error) => {
                 let _ = sender.send(Err(unreadable(&path, error))).await;
@@ -119,8 +165,8 @@ impl Reading {
             }
         };
         for cursor in old {
-            match pump(cursor, printer, &sender).await {
-                Some((_, back)) => printer = back,
+            match pump(cursor, lines, &sender).await {
+                Some((_, back)) => lines = back,
                 None => return,
             }
         }
@@ -130,8 +176,8 @@ impl Reading {
             // Looked at before the files are: what was written before the end is then in them.
             is_over = is_over || ended.as_mut().is_none_or(|ended| ended.try_recv().is_ok());
             if let Some(cursor) = current.take() {
-                match pump(cursor, printer, &sender).await {
-                    Some((cursor, back)) => (current, printer) = (Some(cursor), back),
+                match pump(cursor, lines, &sender).await {
+                    Some((cursor, back)) => (current, lines) = (Some(cursor), back),
                     None => return,
                 }
             }
@@ -142,8 +188,8 @@ impl Reading {
             if moved {
                 // What was added before the rotation was perhaps not there yet when the file was read.
                 if let Some(cursor) = current.take() {
-                    match pump(cursor, printer, &sender).await {
-                        Some((cursor, back)) => (current, printer) = (Some(cursor), back),
+                    match pump(cursor, lines, &sender).await {
+                        Some((cursor, back)) => (current, lines) = (Some(cursor), back),
                         None => return,
                     }
                 }
@@ -153,10 +199,10 @@ impl Reading {
                 current = cursor;
                 continue;
             }
-            if is_over || printer.is_past_end() {
+            if is_over || lines.is_past_end() {
                 return;
             }
-            match wait(&mut ended, watch.as_mut(), &sender, options.until).await {
+            match wait(&mut ended, watch.as_mut(), &sender, until).await {
                 Waited::Changed => {}
                 Waited::Ended => is_over = true,
                 Waited::Enough => return,
@@ -167,25 +213,26 @@ impl Reading {
 
 /// Sends all that a file has now. Answers with the cursor behind it; nothing if the client is gone or all it wants is
 /// sent.
-async fn pump(
+async fn pump<L: Lines>(
     cursor: Cursor,
-    printer: Printer,
-    sender: &mpsc::Sender<Result<Bytes>>,
-) -> Option<(Cursor, Printer)> {
+    lines: L,
+    sender: &mpsc::Sender<Result<L::Chunk>>,
+) -> Option<(Cursor, L)> {
     let sender = sender.clone();
     let work = move || {
-        let (mut cursor, mut printer) = (cursor, printer);
+        let (mut cursor, mut lines) = (cursor, lines);
         let mut out = Vec::with_capacity(CHUNK_BYTES + (CHUNK_BYTES >> 2));
         loop {
-            let more = cursor.read_lines(|line| printer.print(line, &mut out));
-            let is_done = !matches!(more, Ok(true)) || printer.is_past_end();
+            let more = cursor.read_lines(|line| lines.take(line, &mut out));
+            let is_done = !matches!(more, Ok(true)) || lines.is_past_end();
             if out.len() >= CHUNK_BYTES || (is_done && !out.is_empty()) {
                 let chunk = std::mem::replace(&mut out, Vec::with_capacity(CHUNK_BYTES));
-                sender.blocking_send(Ok(Bytes::from(chunk))).map_err(|_| std::io::ErrorKind::BrokenPipe)?;
+                let chunk = lines.chunk(chunk, &cursor);
+                sender.blocking_send(Ok(chunk)).map_err(|_| std::io::ErrorKind::BrokenPipe)?;
             }
             more?;
             if is_done {
-                return Ok((cursor, printer));
+                return Ok((cursor, lines));
             }
         }
     };
@@ -206,7 +253,7 @@ enum Waited {
 async fn wait(
     ended: &mut Option<oneshot::Receiver<WaitResult>>,
     watch: Option<&mut watch::Watch>,
-    sender: &mpsc::Sender<Result<Bytes>>,
+    sender: &mpsc::Sender<Result<impl Send>>,
     until: Option<Time>,
 ) -> Waited {
     let Some(ended) = ended else { return Waited::Enough };

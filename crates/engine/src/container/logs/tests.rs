@@ -1,7 +1,7 @@
 use std::io::Write as _;
 use std::path::Path;
 
-use super::files::{look, next, open_rest};
+use super::files::{Place, look, next, open_from, open_rest};
 
 fn line(number: u32) -> String {
     format!("{{\"log\":\"{number}\\n\",\"stream\":\"stdout\",\"time\":\"2024-01-01T00:00:00Z\"}}\n")
@@ -103,4 +103,30 @@ fn rotation_is_followed() {
         cursor = next(same, &path).unwrap();
     }
     assert_eq!(out, [30, 31, 32]);
+}
+
+#[test]
+fn a_reader_goes_on_from_the_place_of_another() {
+    let (_directory, path) = log();
+    let all_from = |place, is_last: &dyn Fn(&[u8]) -> bool| {
+        let (old, current, found) = open_from(&path, place, is_last).unwrap();
+        let mut out = Vec::new();
+        old.into_iter().chain(current).for_each(|mut cursor| drain(&mut cursor, &mut out));
+        (found, out)
+    };
+    let here = |number: u32| move |raw: &[u8]| line(number).as_bytes().strip_suffix(b"\n") == Some(raw);
+    let place = |name: &str, lines: u32| {
+        let inode =
+            std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(path.with_file_name(name)).unwrap());
+        let length: usize = (0..lines).map(|index| line(10 + index).len()).sum();
+        Place { inode, offset: length as u64 }
+    };
+    assert_eq!(all_from(place("x-json.log", 4), &here(23)), (true, (24..30).collect()));
+    assert_eq!(all_from(place("x-json.log", 10), &here(29)), (true, vec![]));
+    assert_eq!(all_from(place("x-json.log.1", 5), &here(14)), (true, (15..30).collect()));
+    // Another file has the number of the one that was read, or the place is none: all there is.
+    assert_eq!(all_from(place("x-json.log", 4), &here(22)), (false, (0..30).collect()));
+    assert_eq!(all_from(place("x-json.log", 40), &here(23)), (false, (0..30).collect()));
+    assert_eq!(all_from(place("x-json.log.2.gz", 1), &here(10)), (false, (0..30).collect()));
+    assert_eq!(all_from(Place::default(), &here(0)), (false, (0..30).collect()));
 }
