@@ -113,3 +113,34 @@ fn engines_on_other_machines_are_reached_by_ssh() {
         assert!(outcome.fails(1).contains(expect) && outcome.stderr.contains("no route"), "{outcome:?}");
     }
 }
+
+/// Word for word what the real command line says where the API version that is asked for lacks a flag or a command.
+#[test]
+fn what_an_old_engine_lacks_is_refused_as_dockers_client_does() {
+    let engine = Engine::with_images(&["busybox"]);
+    for (version, line) in [
+        ("1.24", "run --init --platform linux/amd64 --cpus 1 busybox true"),
+        ("1.31", "create --platform linux/amd64 busybox"),
+        ("1.40", "run --cgroupns host --annotation a=b busybox true"),
+        ("1.24", "exec -e A=1 -w / nobody true"),
+        ("1.24", "system df"),
+        ("1.24", "container prune -f"),
+        ("1.27", "system prune -f --filter label=a"),
+        ("1.34", "logs --until 1s nobody"),
+        ("1.39", "update --pids-limit 5 nobody"),
+        ("1.46", "images --tree"),
+        ("1.47", "save --platform linux/amd64 busybox"),
+        ("1.48", "image inspect --platform linux/amd64 busybox"),
+        ("1.49", "rmi --platform linux/amd64 busybox"),
+    ] {
+        let [ours, theirs] = berth_tests::CLIENTS.map(|client| {
+            let mut command = engine.command(client, &line.split(' ').collect::<Vec<_>>());
+            let outcome = run(command.env("DOCKER_API_VERSION", version));
+            let said = outcome.fails(1).to_lowercase().replace("berth", "docker");
+            assert!(said.contains("requires api version"), "{line}: {outcome:?}");
+            said
+        });
+        assert_eq!(ours, theirs, "{line}");
+    }
+    assert_eq!(engine.berth("ps -aq").ok(), "");
+}

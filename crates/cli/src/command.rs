@@ -4,7 +4,7 @@
 use crate::context::Context;
 use crate::flags::{self, Flag, FlagError, Help, Parsed, Row};
 use crate::outcome::{Failure, Outcome};
-use crate::suggest;
+use crate::{since, suggest};
 
 /// How many arguments a command takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,11 +90,12 @@ impl<T: Default> Entry for Command<T> {
         let mut options = T::default();
         let parsed = flags::parse(self.flags, self.interspersed, words, &mut options)
             .map_err(|error| usage_failure(&with_suggestion(&error, self.flags), path, self.usage))?;
-        let Parsed { arguments, help } = parsed;
+        let Parsed { arguments, given, help } = parsed;
         if let Some(help) = help {
             return print_help(context, help, &self.help(context, path));
         }
         check_arity(self.arity, arguments.len(), path, self.usage, context)?;
+        context.check_needs(&since::needs(path, &given))?;
         (self.run)(context, &Invocation { options, arguments })
     }
 

@@ -10,8 +10,9 @@ use berth_oci::keys::{self, Watcher};
 
 use crate::autostart;
 use crate::config::{self, Config, Store};
-use crate::outcome::Failure;
+use crate::outcome::{Failure, Outcome};
 use crate::printer::Printer;
+use crate::since::Need;
 
 /// Under which name we were called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +70,12 @@ pub(crate) const DEFAULT_HOST: &str = "unix:///run/berth.sock";
 /// The context that flags and environment make.
 pub(crate) const DEFAULT_CONTEXT: &str = "default";
 
+/// The API version that the user wants to be spoken.
+fn env_version() -> Option<Version> {
+    let version = std::env::var("DOCKER_API_VERSION").ok().filter(|text| !text.is_empty())?;
+    Version::parse(version.trim_start_matches('v'))
+}
+
 fn unresolved(reason: &str) -> Failure {
     Failure::new(format!("Failed to initialize: unable to resolve docker endpoint: {reason}"))
 }
@@ -106,12 +113,32 @@ impl Context {
         Ok(self.client.get_or_init(|| client))
     }
 
+    /// Checks that the API version that will be spoken has what a command line needs. The engine that we start ourselves is
+    /// as new as we are; one that does not answer is left to the command to tell of.
+    ///
+    /// # Errors
+    /// Docker's refusal, before anything is done.
+    pub(crate) fn check_needs(&self, needs: &[Need]) -> Outcome {
+        if needs.is_empty() || (self.is_default_host() && env_version().is_none()) {
+            return Ok(());
+        }
+        self.block_on(async {
+            let client = self.new_client()?;
+            if client.settle().await.is_err() {
+                return Ok(());
+            }
+            let version = client.version();
+            let missing = needs.iter().filter(|need| version.is_before(need.minor));
+            let refusals: Vec<String> =
+                missing.map(|need| need.refusal(self.program.title, version)).collect();
+            if refusals.is_empty() { Ok(()) } else { Err(Failure::new(refusals.join("\n"))) }
+        })
+    }
+
     /// A client that has not connected yet.
     pub(crate) fn new_client(&self) -> Result<Client, Failure> {
         let target = self.target()?;
-        let version = std::env::var("DOCKER_API_VERSION").ok().filter(|text| !text.is_empty());
-        let version = version.and_then(|text| Version::parse(text.trim_start_matches('v')));
-        let mut client = Client::new(target.host, version).up_to(API);
+        let mut client = Client::new(target.host, env_version()).up_to(API);
         if let Some(options) = &target.tls {
             client = client.with_tls(Tls::load(options).map_err(|error| unresolved(&error.to_string()))?);
         }

@@ -24,6 +24,7 @@ mod outcome;
 mod plugins;
 mod printer;
 mod root;
+mod since;
 mod suggest;
 mod terminal;
 mod values;

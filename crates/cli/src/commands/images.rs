@@ -116,13 +116,6 @@ fn list(context: &Context, invocation: &Invocation<Options>) -> Result<usize, Fa
 fn draw_tree(context: &Context, options: &Options, filters: &Filters) -> Result<usize, Failure> {
     context.block_on(async {
         let client = context.client().await?;
-        client.settle().await?;
-        if client.version().is_before(47) {
-            let (title, version) = (context.program.title, client.version());
-            return Err(Failure::new(format!(
-                "\"--tree\" requires API version 1.47, but the {title} daemon API version is {version}"
-            )));
-        }
         let others = [
             (options.quiet, "--quiet"),
             (options.no_trunc, "--no-trunc"),

@@ -186,6 +186,8 @@ pub(crate) enum FlagError {
 pub(crate) struct Parsed {
     /// What is not a flag.
     pub(crate) arguments: Vec<String>,
+    /// The flags that were given, by their long names.
+    pub(crate) given: Vec<&'static str>,
     /// `--help` was given, or `-h` by somebody with old habits.
     pub(crate) help: Option<Help>,
 }
@@ -205,7 +207,7 @@ pub(crate) fn parse<T>(
     words: &[String],
     options: &mut T,
 ) -> Result<Parsed, FlagError> {
-    let mut parsed = Parsed { arguments: Vec::new(), help: None };
+    let mut parsed = Parsed { arguments: Vec::new(), given: Vec::new(), help: None };
     let mut at = 0;
     while let Some(word) = words.get(at) {
         at += 1;
@@ -258,6 +260,7 @@ fn parse_long<T>(
         }
         return Err(FlagError::Unknown(name.to_owned()));
     };
+    parsed.given.push(flag.long);
     match (value, flag.set, next) {
         (Some(value), ..) => flag.apply(options, value).map(|()| false),
         (None, Set::Bool(_) | Set::Switch(_), _) => flag.apply(options, "true").map(|()| false),
@@ -285,6 +288,7 @@ fn parse_shorts<T>(
             }
             return Err(FlagError::UnknownShort(format!("{short:?}"), rest.to_owned()));
         };
+        parsed.given.push(flag.long);
         match (flag.set, after, next) {
             (_, after, _) if after.len() > 1 && after.starts_with('=') => {
                 return flag.apply(options, &after[1..]).map(|()| false);
