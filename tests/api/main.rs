@@ -39,6 +39,15 @@ fn errors_have_dockers_texts() {
     let missing = (404, "No such container: nobody".to_owned());
     assert_eq!(text("GET", "/containers/nobody/json", None), missing);
     assert_eq!(text("POST", "/containers/nobody/start", None), missing);
+    let only = (400, "checkpoint is only supported in experimental mode".to_owned());
+    assert_eq!(text("POST", "/containers/nobody/start?checkpoint=x", None), only);
+    for (method, path) in [("GET", ""), ("POST", ""), ("DELETE", "/x")] {
+        let (status, said) = text(method, &format!("/containers/nobody/checkpoints{path}"), None);
+        assert!(
+            status == 501 && said.starts_with("This experimental feature is disabled by default."),
+            "{said}"
+        );
+    }
     assert_eq!(text("DELETE", "/containers/nobody", None), missing);
     let (status, message) = text("POST", "/containers/create", Some(r#"{"Image":"nothing-here"}"#));
     assert_eq!((status, message.as_str()), (404, "No such image: nothing-here:latest"));

@@ -142,5 +142,12 @@ fn what_an_old_engine_lacks_is_refused_as_dockers_client_does() {
         });
         assert_eq!(ours, theirs, "{line}");
     }
+    for line in ["checkpoint ls x", "checkpoint create x y", "checkpoint rm x y", "start --checkpoint y x"] {
+        let [ours, theirs] = berth_tests::CLIENTS.map(|client| {
+            let outcome = engine.run(client, &line.split(' ').collect::<Vec<_>>());
+            outcome.fails(1).to_lowercase().replace("berth", "docker")
+        });
+        assert_eq!(ours, theirs, "{line}");
+    }
     assert_eq!(engine.berth("ps -aq").ok(), "");
 }

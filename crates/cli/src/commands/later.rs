@@ -29,12 +29,46 @@ impl Entry for Later {
     }
 }
 
+/// A command that Docker has for those who ask for experiments, refused as Docker refuses it to all others.
+struct Experimental(&'static str);
+
+impl Entry for Experimental {
+    fn name(&self) -> &'static str {
+        self.0
+    }
+
+    fn about(&self) -> &'static str {
+        "Not built yet"
+    }
+
+    fn call(&self, context: &Context, path: &str, words: &[String]) -> Outcome {
+        let known = |word: &&String| matches!(word.as_str(), "create" | "ls" | "list" | "rm" | "remove");
+        let below = words.first().filter(known).map(|word| match word.as_str() {
+            "ls" | "list" => " ls",
+            "rm" | "remove" => " rm",
+            _ => " create",
+        });
+        let (below, title) = (below.unwrap_or_default(), context.program.title);
+        Err(Failure::new(format!(
+            "{path}{below} is only supported on a {title} daemon with experimental features enabled"
+        )))
+    }
+
+    fn help(&self, _context: &Context, path: &str) -> String {
+        format!("'{path}' is not built yet\n")
+    }
+
+    fn is_later(&self) -> bool {
+        true
+    }
+}
+
 /// At the top.
 pub(crate) static ALL: &[&dyn Entry] = &[
     &Later("build"),
     &Later("builder"),
     &Later("buildx"),
-    &Later("checkpoint"),
+    &Experimental("checkpoint"),
     &Later("compose"),
     &Later("config"),
     &Later("network"),

@@ -64,7 +64,10 @@ fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
     let options = &invocation.options;
     let names = &invocation.arguments;
     if !options.checkpoint.is_empty() {
-        return Err(Failure::new("checkpoints are not built yet"));
+        return Err(Failure::new(format!(
+            "\"--checkpoint\" is only supported on a {} daemon with experimental features enabled",
+            context.program.title
+        )));
     }
     context.block_on(async {
         let client = context.client().await?;

@@ -56,6 +56,20 @@ pub(crate) async fn plugin(_: Arc<Server>, call: Call) -> Outcome {
     Err(Error::not_found(format!("plugin {:?} not found", call.name)))
 }
 
+/// Making, listing and removing checkpoints.
+///
+/// Errors: Docker's text where nobody asked for experiments; else that they are not built.
+pub(crate) async fn checkpoint(server: Arc<Server>, _: Call) -> Outcome {
+    if server.settings().experimental {
+        return Err(Error::not_built("a checkpoint"));
+    }
+    Err(Error::new(
+        StatusCode::NOT_IMPLEMENTED,
+        "This experimental feature is disabled by default. Start the Docker daemon in experimental mode in order to \
+         enable it.",
+    ))
+}
+
 pub(crate) async fn swarm(_: Arc<Server>, _: Call) -> Outcome {
     Err(Error::new(
         StatusCode::SERVICE_UNAVAILABLE,

@@ -66,6 +66,8 @@ pub(crate) static ROUTES: &[Route] = routes! {
     POST "/containers/" {} "/resize", containers::process::resize;
     POST "/containers/" {} "/attach", containers::attach::attach;
     POST "/containers/" {} "/exec" => finish, exec::create;
+    GET "/containers/" {} "/checkpoints", absent::checkpoint;
+    POST "/containers/" {} "/checkpoints", absent::checkpoint;
     DELETE "/containers/" {} "" => finish, containers::lifecycle::remove;
 
     POST "/exec/" {} "/start", exec::start;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use berth_api::container::{HostConfig, UpdateRequest, UpdateResponse};
 use berth_engine::{RemoveOptions, StopOptions, UpdateContainer};
 
+use super::super::absent;
 use super::super::answer::Answer;
 use super::super::call::Call;
 use super::super::error::Error;
@@ -27,6 +28,12 @@ pub(crate) async fn start(server: Arc<Server>, mut call: Call) -> Outcome {
                 "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24",
             ));
         }
+    }
+    if call.query.get("checkpoint").is_some_and(|name| !name.is_empty()) {
+        if server.settings().experimental {
+            return Err(Error::not_built("starting from a checkpoint"));
+        }
+        return Err(Error::invalid("checkpoint is only supported in experimental mode"));
     }
     server.engine.container_start(&call.name).await?;
     Ok(Answer::no_content())
@@ -79,6 +86,9 @@ pub(crate) async fn update(server: Arc<Server>, mut call: Call) -> Outcome {
 }
 
 pub(crate) async fn remove(server: Arc<Server>, call: Call) -> Outcome {
+    if call.name.contains("/checkpoints/") {
+        return absent::checkpoint(server, call).await;
+    }
     let options = RemoveOptions {
         force: call.query.flag("force"),
         volumes: call.query.flag("v"),
