@@ -186,3 +186,24 @@ fn a_removal_does_not_wait_for_a_destination_that_is_away() {
     assert_eq!(engine.berth("ps -aq").ok(), "");
     engine.assert_clean();
 }
+
+#[test]
+fn an_engine_does_not_start_with_options_that_no_container_could_have() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = |name: &str| directory.path().join(name).display().to_string();
+    let mut command = std::process::Command::new(berth_tests::berth_bin());
+    command.args([
+        "daemon",
+        "--data-root",
+        &place("data"),
+        "--exec-root",
+        &place("run"),
+        "--pidfile",
+        &place("pid"),
+    ]);
+    command.args(["-H", &format!("unix://{}", place("s")), "--log-driver", "syslog", "--log-opt", "foo=bar"]);
+    let refused = berth_tests::run(&mut command);
+    let expect =
+        "failed to start daemon: failed to set log opts: unknown log opt 'foo' for syslog log driver";
+    assert!(refused.fails(1).contains(expect), "{refused:?}");
+}

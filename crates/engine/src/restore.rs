@@ -81,6 +81,7 @@ pub(crate) async fn open(config: EngineConfig) -> Result<Arc<Inner>> {
 
 /// Directories, store, network and the rest that needs no tasks. Blocking.
 fn set_up(config: EngineConfig) -> Result<Inner> {
+    crate::container::check_log_options(&config.log_driver, &config.log_options)?;
     let (data, exec) = (&config.data_root, &config.exec_root);
     for root in [data, exec] {
         std::fs::create_dir_all(root).map_err(Error::io(format!("cannot create {}", root.display())))?;

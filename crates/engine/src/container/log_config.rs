@@ -67,6 +67,18 @@ pub(crate) fn check(config: &mut LogConfig, driver: &str, options: &BTreeMap<Str
     }
 }
 
+/// Checks the options that the engine gives to containers, when it opens. A driver that is not there is told to whoever
+/// creates a container, as with Docker.
+///
+/// Errors: `InvalidParameter` with Docker's text.
+pub(crate) fn check_default(driver: &str, options: &BTreeMap<String, String>) -> Result<()> {
+    if !DRIVERS.contains(&driver) {
+        return Ok(());
+    }
+    check(&mut LogConfig::default(), driver, options)
+        .map_err(|error| Error::invalid(format!("failed to set log opts: {error}")))
+}
+
 /// Docker's error for a log that cannot be begun.
 pub(crate) fn failed(text: &str) -> Error {
     Error::Refused(format!(

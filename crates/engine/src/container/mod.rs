@@ -39,7 +39,7 @@ pub(crate) use adapt::OWN_RUNTIMES;
 pub(crate) use create::create;
 pub use lifecycle::parse_duration;
 pub(crate) use lifecycle::parse_until;
-pub(crate) use log_config::DRIVERS as LOG_DRIVERS;
+pub(crate) use log_config::{DRIVERS as LOG_DRIVERS, check_default as check_log_options};
 pub(crate) use start::refused;
 
 pub use link::Link;
