@@ -130,6 +130,9 @@ pub(crate) struct StartedAnswer {
     pub(crate) memo: String,
 }
 
+/// Says a shim whose engine is still connected, as a [`Failure::Other`].
+pub(crate) const TAKEN: &str = "another engine is connected to the container";
+
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Failure {
     Runtime { code: u8, message: String },

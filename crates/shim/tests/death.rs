@@ -70,6 +70,13 @@ async fn a_container_goes_on_without_its_engine_and_is_taken_up_again() {
     // A second engine cannot take it while the first is there.
     let error = reconnect(&host.shim_dir("a"), &host.exit_file("a")).await.unwrap_err();
     assert_eq!(error.to_string(), "another engine is connected to the container");
+    // But it waits for the last of one that is on its way out: a child of it may have its connection for a moment.
+    let leaving = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        drop((shim, started));
+    });
+    let (shim, mut started) = take_up(&host, "a").await;
+    leaving.await.unwrap();
     shim.signal(&Target::Container, 9).await.unwrap();
     assert_eq!(exited(&mut started).await.code, 137);
     shim.shutdown().await.unwrap();

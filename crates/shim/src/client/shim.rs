@@ -18,12 +18,15 @@ use super::{
     Attach, Error, Event, ExecStart, ExecStarted, Exit, ExitStatus, StartError, Started, State, Streams,
 };
 use crate::frame::{FDS_MAX, Outgoing};
-use crate::protocol::{Answer, ExecRequest, Failure, Request, SOCKET, StartedAnswer};
+use crate::protocol::{Answer, ExecRequest, Failure, Request, SOCKET, StartedAnswer, TAKEN};
 use crate::types::Target;
 
 /// A shim that does not answer for so long is not one.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(5);
+/// How long a killed engine can seem to be connected: a child that it was just making has its connections, too, until it
+/// runs its program.
+const HEIRS: Duration = Duration::from_secs(2);
 
 /// A handle on a shim and its container; cheap to clone.
 ///
@@ -53,6 +56,21 @@ pub enum Found {
 /// # Errors
 /// The shim answers nonsense or not at all, or another engine holds it.
 pub async fn reconnect(dir: &Path, exit_file: &Path) -> Result<Found, Error> {
+    let give_up_at = tokio::time::Instant::now() + HEIRS;
+    loop {
+        match resume(dir, exit_file).await {
+            Err(Error::Refused { message })
+                if message == TAKEN && tokio::time::Instant::now() < give_up_at =>
+            {
+                tokio::time::sleep(PAUSE).await;
+            }
+            found => return found,
+        }
+    }
+}
+
+/// One try to take it up.
+async fn resume(dir: &Path, exit_file: &Path) -> Result<Found, Error> {
     let lost = || {
         let recorded =
             std::fs::read(exit_file).ok().and_then(|content| serde_json::from_slice(&content).ok());

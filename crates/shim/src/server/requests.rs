@@ -10,7 +10,7 @@ use super::link::Link;
 use super::stdio::{Context, Stdio};
 use super::{Exec, Life, SCRATCH, SHRINK_NANOS, Server};
 use crate::frame::Frame;
-use crate::protocol::{Answer, AttachRequest, ExecRequest, Failure, Request};
+use crate::protocol::{Answer, AttachRequest, ExecRequest, Failure, Request, TAKEN};
 use crate::time;
 use crate::types::Target;
 
@@ -98,7 +98,7 @@ impl Server {
             return self.lose_caller();
         }
         if self.link.as_ref().is_some_and(|link| !link.is_dead()) {
-            let message = "another engine is connected to the container".to_owned();
+            let message = TAKEN.to_owned();
             let _ = caller.send(frame.sequence, &Answer::Failed(Failure::Other { message }));
             return self.lose_caller();
         }
