@@ -20,7 +20,7 @@ use rustix::io::Errno;
 use crate::database::{Batch, Commit};
 use crate::dir::{self, Behind};
 use crate::image::index::{ImageRecord, NameRecord, chain_ids};
-use crate::layer::{self, Compression, Hashed, Job, LayerRecord, Source, Stack};
+use crate::layer::{self, Compression, Hashed, Job, LayerRecord, Promise, Source, Stack};
 use crate::store::Shared;
 use crate::{Error, digest_of};
 
@@ -202,11 +202,21 @@ impl Ingest {
     ///
     /// Errors: the layer is refused; the disk is full. Nothing stays.
     pub(crate) fn layer(&self, stream: Source<'_>, keep: Keep) -> Result<NewLayer, Error> {
+        self.hashed_layer(stream, keep, None)
+    }
+
+    /// The same; one that is not compressed may be hashed by another thread.
+    pub(crate) fn hashed_layer(
+        &self,
+        stream: Source<'_>,
+        keep: Keep,
+        promise: Option<&Promise>,
+    ) -> Result<NewLayer, Error> {
         let name = self.fresh_name();
         dir::make(&self.dir, &name, dir::PRIVATE).map_err(self.unwritten(&name))?;
         let target =
             dir::open(&self.dir, name.as_str()).map_err(Error::io("open the directory of a layer"))?;
-        let result = self.unpack(stream, &target, &name, keep);
+        let result = self.unpack(stream, &target, &name, keep, promise);
         match result {
             Ok((record, stream, compression, blob)) => {
                 let diff_id = record.diff_id.clone().unwrap_or_else(|| stream.0.clone());
@@ -237,7 +247,7 @@ impl Ingest {
         dir::make(&self.dir, &name, dir::PRIVATE).map_err(self.unwritten(&name))?;
         let target =
             dir::open(&self.dir, name.as_str()).map_err(Error::io("open the directory of a layer"))?;
-        let (record, ..) = self.unpack(stream, &target, &name, Keep::Unpacked)?;
+        let (record, ..) = self.unpack(stream, &target, &name, Keep::Unpacked, None)?;
         if record.diff_id.as_ref() != Some(diff_id) {
             return Err(Error::Invalid(format!("what came is not layer {diff_id}")));
         }
@@ -297,6 +307,7 @@ impl Ingest {
         target: &OwnedFd,
         name: &str,
         keep: Keep,
+        promise: Option<&Promise>,
     ) -> Result<(LayerRecord, (Digest, u64), Compression, Option<String>), Error> {
         let start = stream.fill_buf().map_err(layer::reading)?;
         let compression = Compression::detect(start).map_err(layer::reading)?;
@@ -305,6 +316,7 @@ impl Ingest {
             limits: &self.shared.limits,
             place: &place,
             read: Arc::clone(read),
+            promise,
         };
         if compression == Compression::None {
             let record = layer::unpack(stream, target.as_fd(), &job(&Arc::default()))?;

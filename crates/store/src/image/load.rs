@@ -11,6 +11,7 @@ use std::thread::{Scope, ScopedJoinHandle};
 
 use berth_oci::image::{DOCUMENT_BYTES_MAX, Document};
 use berth_oci::{Descriptor, Digest, ImageConfig, Manifest, Platform, Reference};
+use sha2::Digest as _;
 
 use super::archive::{
     ArchiveImage, BLOBS, IMAGE_NAME, INDEX_JSON, MANIFEST_JSON, ORIGINAL, REF_NAME, clean, follow,
@@ -18,7 +19,7 @@ use super::archive::{
 use super::{Images, Loaded, OnProgress, Progress};
 use crate::error::Kind as Class;
 use crate::ingest::{Ingest, Keep, NewImage, NewLayer};
-use crate::layer::{self, CHUNK, Compression, Decoder, Piece};
+use crate::layer::{self, CHUNK, Compression, Decoder, Piece, Promise};
 use crate::tar::{BLOCK, Entry, Kind, Reader};
 use crate::{Error, digest_of};
 
@@ -150,9 +151,13 @@ impl<'scope, 'env> Scan<'scope, 'env> {
         }
         let (sender, pieces) = layer::channel();
         let ingest = self.ingest;
-        let handle = self.scope.spawn(move || ingest.layer(Box::new(pieces), Keep::Compressed));
+        // This thread has the time to hash, and the pieces in its cache.
+        let promise = is_plain.then(Promise::default);
+        let promised = promise.clone();
+        let unpack = move || ingest.hashed_layer(Box::new(pieces), Keep::Compressed, promised.as_ref());
+        let handle = self.scope.spawn(unpack);
         self.running.push((path.clone(), handle));
-        self.feed(&path, head, size, reader, &sender)
+        self.feed(&path, head, size, reader, (&sender, promise))
     }
 
     fn feed<R: BufRead>(
@@ -161,9 +166,10 @@ impl<'scope, 'env> Scan<'scope, 'env> {
         head: Vec<u8>,
         size: u64,
         reader: &mut Reader<R>,
-        to: &SyncSender<Piece>,
+        (to, promise): (&SyncSender<Piece>, Option<Promise>),
     ) -> Result<(), Error> {
         let name = layer_name(path);
+        let mut hash = sha2::Sha256::new();
         let mut current = 0;
         let mut piece = head;
         piece.reserve(CHUNK - piece.len());
@@ -178,6 +184,13 @@ impl<'scope, 'env> Scan<'scope, 'env> {
                 reader.consume(usable);
             }
             let length = piece.len();
+            match &promise {
+                Some(promise) if length == 0 => {
+                    drop(promise.set(Digest::from_sha256(&std::mem::take(&mut hash).finalize().into())));
+                }
+                Some(_) => hash.update(&piece),
+                None => {}
+            }
             if to.send(Ok(std::mem::take(&mut piece))).is_err() {
                 // The layer was refused, which matters only if an image needs it; a full disk matters now.
                 return self.join_failed(path);

@@ -22,7 +22,9 @@ use serde::{Deserialize, Serialize};
 pub(crate) use fixup::{Stack, stack};
 pub(crate) use gzip::{fuzz::members as gzip_members, gzip};
 pub(crate) use recipe::RecipeReader;
-pub(crate) use source::{CHUNK, Compression, Decoder, Hashed, Piece, Source, begun, channel, gathered};
+pub(crate) use source::{
+    CHUNK, Compression, Decoder, Hashed, Piece, Promise, Source, begun, channel, gathered,
+};
 pub(crate) use unpack::{Job, Unkept, reading, unpack};
 
 /// The files of a layer.

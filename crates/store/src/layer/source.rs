@@ -1,9 +1,9 @@
 //! Where the bytes of a layer come from: hashed, counted, decompressed, and carried between threads.
 
 use std::io::{self, BufRead, BufReader, Read};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::{Arc, OnceLock};
 
 use berth_oci::Digest;
 use sha2::Digest as _;
@@ -164,10 +164,19 @@ impl<R: Read> Read for Whole<R> {
     }
 }
 
+/// The digest of a stream that another thread hashes: it is there before the stream's end is.
+pub(crate) type Promise = Arc<OnceLock<Digest>>;
+
+/// Who hashes a stream.
+enum Hash {
+    Here(sha2::Sha256),
+    Elsewhere(Promise),
+}
+
 /// Hashes and counts what is read, and gives a copy to `tee`.
 pub(crate) struct Hashed<R, W = io::Sink> {
     stream: R,
-    hash: sha2::Sha256,
+    hash: Hash,
     count: Arc<AtomicU64>,
     tee: Option<W>,
     /// The bytes that were shown by `fill_buf`, and so are hashed, but not consumed yet.
@@ -176,13 +185,22 @@ pub(crate) struct Hashed<R, W = io::Sink> {
 
 impl<R: Read> Hashed<R> {
     pub(crate) fn new(stream: R) -> Self {
-        Self { stream, hash: sha2::Sha256::new(), count: Arc::default(), tee: None, shown: 0 }
+        Self::with(stream, Hash::Here(sha2::Sha256::new()), None)
+    }
+
+    /// Only counts; the digest is promised.
+    pub(crate) fn elsewhere(stream: R, promise: Promise) -> Self {
+        Self::with(stream, Hash::Elsewhere(promise), None)
     }
 }
 
 impl<R: Read, W: io::Write> Hashed<R, W> {
     pub(crate) fn with_tee(stream: R, tee: W) -> Self {
-        Self { stream, hash: sha2::Sha256::new(), count: Arc::default(), tee: Some(tee), shown: 0 }
+        Self::with(stream, Hash::Here(sha2::Sha256::new()), Some(tee))
+    }
+
+    fn with(stream: R, hash: Hash, tee: Option<W>) -> Self {
+        Self { stream, hash, count: Arc::default(), tee, shown: 0 }
     }
 
     /// The number of bytes so far, to be looked at from elsewhere.
@@ -190,9 +208,15 @@ impl<R: Read, W: io::Write> Hashed<R, W> {
         Arc::clone(&self.count)
     }
 
-    /// The digest and the number of all bytes.
+    /// The digest and the number of all bytes. Of a stream that is hashed elsewhere and was not read to its end the
+    /// digest is that of nothing.
     pub(crate) fn finish(self) -> (Digest, u64) {
-        (Digest::from_sha256(&self.hash.finalize().into()), self.count.load(Ordering::Relaxed))
+        let hashed = |hash: sha2::Sha256| Digest::from_sha256(&hash.finalize().into());
+        let digest = match self.hash {
+            Hash::Here(hash) => hashed(hash),
+            Hash::Elsewhere(promise) => promise.get().cloned().unwrap_or_else(|| hashed(sha2::Sha256::new())),
+        };
+        (digest, self.count.load(Ordering::Relaxed))
     }
 }
 
@@ -205,11 +229,7 @@ impl<R: Read, W: io::Write> Read for Hashed<R, W> {
             return Ok(read);
         }
         let read = self.stream.read(to)?;
-        self.hash.update(&to[..read]);
-        self.count.fetch_add(read as u64, Ordering::Relaxed);
-        if let Some(tee) = &mut self.tee {
-            tee.write_all(&to[..read])?;
-        }
+        take_note(&mut self.hash, &self.count, &mut self.tee, &to[..read])?;
         Ok(read)
     }
 }
@@ -218,11 +238,7 @@ impl<R: BufRead, W: io::Write> BufRead for Hashed<R, W> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         let data = self.stream.fill_buf()?;
         if self.shown == 0 {
-            self.hash.update(data);
-            self.count.fetch_add(data.len() as u64, Ordering::Relaxed);
-            if let Some(tee) = &mut self.tee {
-                tee.write_all(data)?;
-            }
+            take_note(&mut self.hash, &self.count, &mut self.tee, data)?;
             self.shown = data.len();
         }
         Ok(data)
@@ -232,6 +248,19 @@ impl<R: BufRead, W: io::Write> BufRead for Hashed<R, W> {
         self.shown = self.shown.saturating_sub(bytes);
         self.stream.consume(bytes);
     }
+}
+
+fn take_note(
+    hash: &mut Hash,
+    count: &AtomicU64,
+    tee: &mut Option<impl io::Write>,
+    bytes: &[u8],
+) -> io::Result<()> {
+    if let Hash::Here(hash) = hash {
+        hash.update(bytes);
+    }
+    count.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+    tee.as_mut().map_or(Ok(()), |tee| tee.write_all(bytes))
 }
 
 /// One piece on its way between threads.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
 use super::recipe::RecipeWriter;
-use super::source::{Compression, Decoder, Hashed, Source, channel, send_all};
+use super::source::{Compression, Decoder, Hashed, Promise, Source, channel, send_all};
 use super::tree::{self, LayerPath, Tree};
 use super::{LayerError, LayerRecord, Limits, META, RECIPE, latin1};
 use crate::dir::{self, Behind};
@@ -29,6 +29,8 @@ pub(crate) struct Job<'a> {
     pub(crate) place: &'a str,
     /// The compressed bytes read so far.
     pub(crate) read: Arc<AtomicU64>,
+    /// The digest of a layer that is not compressed, if another thread hashes it.
+    pub(crate) promise: Option<&'a Promise>,
 }
 
 /// Unpacks a layer into the empty directory `target`, which becomes `layers/<…>`. The stream is read to its end.
@@ -41,7 +43,11 @@ pub(crate) fn unpack(
 ) -> Result<LayerRecord, LayerError> {
     let decoder = Decoder::new(stream).map_err(reading)?;
     if decoder.compression() == Compression::None {
-        return unpack_plain(Hashed::new(decoder), target, job);
+        let hashed = match job.promise {
+            Some(promise) => Hashed::elsewhere(decoder, Arc::clone(promise)),
+            None => Hashed::new(decoder),
+        };
+        return unpack_plain(hashed, target, job);
     }
     // Decompression is the slowest step, so it gets a thread of its own.
     std::thread::scope(|scope| {
