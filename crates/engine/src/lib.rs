@@ -83,7 +83,8 @@ pub use image::{
 pub use stats::{StatsReport, StatsStream};
 pub use system::{DiskUsage, SystemInfo};
 pub use time::Time;
-pub use views::{NetworkView, VolumeView};
+pub use views::NetworkView;
+pub use volumes::{CreateVolume, VolumeView};
 
 /// The engine. Cloning gives another handle to the same one.
 #[derive(Clone)]

@@ -280,6 +280,12 @@ async fn find(engine: &Arc<Inner>, record: &Record, living: &HashSet<String>) ->
         end_unheard(record, &mut state);
         None
     };
+    if running.is_some() {
+        let mounted = record.mounts.iter().filter(|point| point.needs_mount);
+        for name in mounted.filter_map(|point| point.name.as_deref()) {
+            engine.volumes.resume(name, &id);
+        }
+    }
     let record = Arc::new(record.clone());
     if running.is_none() {
         state.pid = 0;

@@ -105,6 +105,6 @@ pub struct DiskUsage {
     pub images: Vec<crate::image::ImageSummary>,
     /// Each container's id with its size.
     pub containers: Vec<(String, crate::container::ContainerSize)>,
-    /// Each volume's name with its size and how many containers use it.
-    pub volumes: Vec<(String, u64, usize)>,
+    /// Each volume without options of its driver, with its size.
+    pub volumes: Vec<(crate::VolumeView, u64)>,
 }

@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::Inner;
 use crate::config::CgroupDriver;
 use crate::container::{LOG_DRIVERS, ListOptions, OWN_RUNTIMES, Status};
 use crate::error::{Class, Error, Result};
 use crate::host::read;
 use crate::image::ImageListOptions;
 use crate::system::{DiskUsage, SystemInfo};
+use crate::{Inner, VolumeView};
 
 impl Inner {
     pub(crate) fn info(&self) -> Result<SystemInfo> {
@@ -81,9 +81,15 @@ impl Inner {
         let engine = self.clone();
         let rest = tokio::task::spawn_blocking(move || {
             let held = engine.store.images().disk_usage();
-            let volumes = engine.volumes.list()?.into_iter();
-            let volumes =
-                volumes.map(|(volume, path, users)| (volume.name, tree_size(&path), users)).collect();
+            // What is mounted as a volume is elsewhere.
+            let volumes = engine.all_volumes()?.into_iter().filter(|view| !view.has_options());
+            let size = |view: &VolumeView| crate::volumes::size(std::path::Path::new(&view.mountpoint));
+            let volumes = volumes
+                .map(|view| {
+                    let size = size(&view);
+                    (view, size)
+                })
+                .collect();
             Ok::<_, Error>((held, volumes))
         });
         let (held, volumes) = rest.await.map_err(|error| Error::internal("measuring", &error))??;
@@ -185,19 +191,6 @@ fn os_release(text: &str) -> (String, String) {
     };
     let name = value("PRETTY_NAME").or_else(|| value("NAME")).unwrap_or_else(|| "Linux".to_owned());
     (name, value("VERSION_ID").unwrap_or_default())
-}
-
-/// Bytes of all files in a tree; what cannot be read does not count.
-fn tree_size(path: &std::path::Path) -> u64 {
-    let Ok(entries) = std::fs::read_dir(path) else { return 0 };
-    entries
-        .flatten()
-        .map(|entry| match entry.metadata() {
-            Ok(metadata) if metadata.is_dir() => tree_size(&entry.path()),
-            Ok(metadata) => metadata.len(),
-            Err(_) => 0,
-        })
-        .sum()
 }
 
 #[cfg(test)]

@@ -1,10 +1,8 @@
-//! What can be seen of networks, volumes and image names without changing them.
+//! What can be seen of networks and image names without changing them.
 
 use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
-use crate::time::Time;
-use crate::volumes::Volume;
 use crate::{Container, Engine, ListOptions};
 
 /// One of the networks that every engine has.
@@ -20,25 +18,6 @@ pub struct NetworkView {
     pub subnets: Vec<(String, String)>,
     /// Its options, by Docker's names.
     pub options: BTreeMap<String, String>,
-}
-
-/// A volume.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct VolumeView {
-    /// Its name.
-    pub name: String,
-    /// When it was made.
-    pub created: Time,
-    /// Its labels.
-    pub labels: BTreeMap<String, String>,
-    /// Options of its driver.
-    pub options: BTreeMap<String, String>,
-    /// Where its content is.
-    pub mountpoint: String,
-    /// Nobody gave it a name.
-    pub anonymous: bool,
-    /// How many containers use it.
-    pub users: usize,
 }
 
 impl Engine {
@@ -91,20 +70,6 @@ impl Engine {
         let mut containers = self.container_list(&ListOptions::default())?;
         containers.retain(|container| container.state.network.endpoints.contains_key(network));
         Ok(containers)
-    }
-
-    /// All volumes.
-    pub fn volumes(&self) -> Result<Vec<VolumeView>> {
-        let view = |(volume, path, users): (Volume, std::path::PathBuf, usize)| VolumeView {
-            name: volume.name,
-            created: volume.created,
-            labels: volume.labels,
-            options: volume.options,
-            mountpoint: path.to_string_lossy().into_owned(),
-            anonymous: volume.anonymous,
-            users,
-        };
-        Ok(self.inner.volumes.list()?.into_iter().map(view).collect())
     }
 
     /// The id of the image that a name stands for now. Never waits.

@@ -6,7 +6,7 @@ use super::containers::filter_text;
 use super::query::segment;
 use super::{Client, Error, NOTHING, Query};
 use crate::filters::Filters;
-use crate::volume::{ListResponse, PruneResponse};
+use crate::volume::{CreateOptions, ListResponse, PruneResponse, Volume};
 
 impl Client {
     /// Lists volumes.
@@ -15,6 +15,18 @@ impl Client {
     /// See [`Error`]; so do all methods below.
     pub async fn volumes(&self, filters: &Filters) -> Result<ListResponse, Error> {
         self.get("/volumes", &Query::new().with_text("filters", &filter_text(filters))).await
+    }
+
+    /// Makes a volume, or finds it.
+    pub async fn volume_create(&self, options: &CreateOptions) -> Result<Volume, Error> {
+        self.post("/volumes/create", &Query::new(), Some(options)).await
+    }
+
+    /// Changes a volume of a cluster.
+    pub async fn volume_update(&self, id: &str, version: u64, body: &serde_json::Value) -> Result<(), Error> {
+        let path = format!("/volumes/{}", segment(id));
+        let query = Query::new().with_text("version", &version.to_string());
+        self.bytes(Method::PUT, &path, &query, Some(body)).await.map(|_| ())
     }
 
     /// Removes a volume. With `force` a volume that is not there is no error.

@@ -83,6 +83,3 @@ pub(crate) static ALL: &[&dyn Entry] = &[
 
 /// Under `image`.
 pub(crate) static IMAGE: &[&dyn Entry] = &[&Later("build")];
-
-/// Under `volume`.
-pub(crate) static VOLUME: &[&dyn Entry] = &[&Later("create"), &Later("update")];

@@ -181,7 +181,8 @@ static SYSTEM: Group = Group {
 static VOLUME: Group = Group {
     name: "volume",
     about: "Manage volumes",
-    commands: &[&inspect::VOLUME, &volume::LS, &volume::PRUNE, &volume::RM],
+    commands: &[&volume::CREATE, &inspect::VOLUME, &volume::LS, &volume::PRUNE, &volume::RM],
     aliases: &[("list", "ls"), ("remove", "rm")],
-    later: later::VOLUME,
+    // As in Docker where there is no cluster, it is not in the list of commands.
+    later: &[&volume::UPDATE],
 };

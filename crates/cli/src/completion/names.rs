@@ -37,7 +37,7 @@ pub(super) fn of_argument(path: &[&str], place: usize) -> Names {
         ("context", "create" | "show" | "ls", _) | ("context", "import", 0) => Names::Nothing,
         ("context", "export", 1) | ("context", "import", _) => Names::Files,
         ("context", ..) => Names::Contexts,
-        ("volume", "inspect" | "rm", _) => Names::Volumes,
+        ("volume", "inspect" | "rm" | "update", _) => Names::Volumes,
         ("image", "inspect" | "rm" | "history" | "save", _) | ("", "rmi" | "history" | "save", _) => {
             Names::Images
         }
@@ -72,6 +72,7 @@ pub(super) fn of_flag(path: &[&str], flag: &str) -> Names {
         (_, "context" | "from") => Names::Contexts,
         (_, "pull") => Names::Words(&["always", "missing", "never"]),
         (_, "restart") => Names::Words(&["always", "no", "on-failure", "unless-stopped"]),
+        (Some("create"), "driver") | (_, "volume-driver") => Names::Words(&["local"]),
         (_, "log-driver") => {
             Names::Words(&["fluentd", "gelf", "journald", "json-file", "local", "none", "syslog"])
         }

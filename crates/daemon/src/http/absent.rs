@@ -25,7 +25,6 @@ not_built! {
     session "the build session";
     network_create "creating a network";
     network_connect "connecting a container to a further network";
-    volume "managing volumes";
     plugin_install "installing a plugin";
     swarm_init "a swarm";
 }
@@ -71,11 +70,16 @@ pub(crate) async fn checkpoint(server: Arc<Server>, _: Call) -> Outcome {
 }
 
 pub(crate) async fn swarm(_: Arc<Server>, _: Call) -> Outcome {
-    Err(Error::new(
+    Err(no_swarm())
+}
+
+/// What only a manager of a swarm can do.
+pub(crate) fn no_swarm() -> Error {
+    Error::new(
         StatusCode::SERVICE_UNAVAILABLE,
         "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to \
          swarm and try again.",
-    ))
+    )
 }
 
 pub(crate) async fn swarm_leave(_: Arc<Server>, _: Call) -> Outcome {

@@ -7,7 +7,7 @@ use berth_api::container::{Empty, Summary};
 use berth_api::image;
 use berth_api::system::{DISK_USAGE_CHANGES, DiskUsage, Usage};
 use berth_api::volume::{UsageData, Volume};
-use berth_engine::{ContainerSize, ImageSummary, ListOptions};
+use berth_engine::{ContainerSize, ImageSummary, ListOptions, VolumeView};
 
 use super::answer::Answer;
 use super::call::Call;
@@ -33,7 +33,7 @@ pub(crate) async fn disk_usage(server: Arc<Server>, call: Call) -> Result<Answer
         (answer.container_usage, answer.containers) = told(containers, list, verbose);
     }
     if wanted.volumes {
-        let (volumes, list) = of_volumes(&server, usage.volumes)?;
+        let (volumes, list) = of_volumes(usage.volumes);
         (answer.volume_usage, answer.volumes) = told(volumes, list, verbose);
     }
     if wanted.build_cache {
@@ -111,26 +111,22 @@ fn of_containers(
     Ok((usage, list))
 }
 
-fn of_volumes(
-    server: &Server,
-    sizes: Vec<(String, u64, usize)>,
-) -> Result<(Usage<Volume>, Vec<Volume>), Error> {
-    let sizes: HashMap<_, _> = sizes.into_iter().map(|(name, size, _)| (name, size)).collect();
+fn of_volumes(sizes: Vec<(VolumeView, u64)>) -> (Usage<Volume>, Vec<Volume>) {
     let mut usage = Usage::default();
     let mut list = Vec::new();
-    for view in server.engine.volumes()? {
-        let size = sizes.get(&view.name).copied().map(signed);
+    for (view, size) in sizes {
+        let size = signed(size);
         usage.total_count += 1;
-        usage.total_size += size.unwrap_or_default();
+        usage.total_size += size;
         if view.users > 0 {
             usage.active_count += 1;
         } else {
-            usage.reclaimable += size.unwrap_or_default();
+            usage.reclaimable += size;
         }
-        let data = UsageData { ref_count: count(view.users), size: size.unwrap_or(-1) };
+        let data = UsageData { ref_count: count(view.users), size };
         list.push(Volume { usage_data: Some(data), ..volumes::render(view) });
     }
-    Ok((usage, list))
+    (usage, list)
 }
 
 fn count(number: usize) -> i64 {

@@ -104,11 +104,11 @@ pub(crate) static ROUTES: &[Route] = routes! {
     DELETE "/networks/" {} "", networks::remove;
 
     GET "/volumes", volumes::list;
-    POST "/volumes/create", absent::volume;
-    POST "/volumes/prune", absent::volume;
+    POST "/volumes/create" => finish, volumes::create;
+    POST "/volumes/prune" => finish, volumes::prune;
     GET "/volumes/" {} "", volumes::inspect;
-    PUT "/volumes/" {} "", absent::swarm;
-    DELETE "/volumes/" {} "", absent::volume;
+    PUT "/volumes/" {} "", volumes::update;
+    DELETE "/volumes/" {} "" => finish, volumes::remove;
 
     GET "/plugins", absent::plugins;
     GET "/plugins/privileges", absent::plugin_install;

@@ -13,10 +13,12 @@ use crate::container::registry::Slot;
 use crate::container::{Container, Record};
 use crate::error::{Error, Result, chain};
 use crate::files;
+use crate::volumes::Mounted;
 
 /// A container's root. While it is held and the container does not run, it does not start.
 pub(super) struct Place {
     root: Root,
+    _volumes: Option<Mounted>,
     _held: Option<OwnedMutexGuard<()>>,
 }
 
@@ -29,21 +31,23 @@ impl Place {
     /// Opens the root of a container, whatever its state.
     pub(super) async fn open(engine: &Arc<Inner>, slot: &Arc<Slot>) -> Result<Place> {
         if let Some(root) = live_root(slot) {
-            return Ok(Place { root: Root::Live(root), _held: None });
+            return Ok(Place { root: Root::Live(root), _volumes: None, _held: None });
         }
         // Nobody else mounts the snapshot as long as this is held.
         let held = slot.files.clone().lock_owned().await;
         if let Some(root) = live_root(slot) {
-            return Ok(Place { root: Root::Live(root), _held: None });
+            return Ok(Place { root: Root::Live(root), _volumes: None, _held: None });
         }
         let container = slot.get();
+        let user = format!("visit to {}", container.record.id);
+        let volumes = engine.mount_volumes(&container.record, user).await?;
         let options = options(engine, &container)?;
         let snapshots = engine.store.snapshots().clone();
         let id = container.record.id.clone();
         let visit = tokio::task::spawn_blocking(move || snapshots.visit(&id, &options)).await;
         let visit = visit.map_err(|error| Error::internal("mounting", &error))?;
         let visit = visit.map_err(|error| Error::Internal(chain(&error)))?;
-        Ok(Place { root: Root::Visited(visit), _held: Some(held) })
+        Ok(Place { root: Root::Visited(visit), _volumes: volumes, _held: Some(held) })
     }
 
     /// The root, opened with `O_PATH`.

@@ -20,7 +20,8 @@ use super::{
 use crate::error::{Error, Result};
 use crate::rootfs::{Found, RootFs};
 use crate::time::Time;
-use crate::{Inner, names, volumes};
+use crate::volumes::{self, CreateVolume, Mounted, Taken};
+use crate::{Inner, names};
 
 /// Creates a container.
 pub(crate) async fn create(engine: &Arc<Inner>, request: CreateContainer) -> Result<ContainerCreated> {
@@ -190,7 +191,7 @@ impl Made<'_> {
         for point in volumes {
             self.volume(point)?;
             if point.copy_up {
-                fill.push((point.destination.clone(), point.source.clone()));
+                fill.push(point.clone());
             }
         }
         self.record.mounts = points;
@@ -199,7 +200,8 @@ impl Made<'_> {
         }
         let mounts = self.engine.store.snapshots().mounts(&self.record.id).map_err(crate::image::error)?;
         let rootfs = RootFs::of_mounts(&mounts);
-        let copy = move || fill.iter().try_for_each(|(inside, volume)| fill_volume(&rootfs, inside, volume));
+        let mut mounted = Mounted::nothing(self.engine.clone(), format!("creation of {}", self.record.id));
+        let copy = move || fill.iter().try_for_each(|point| fill_volume(&rootfs, point, &mut mounted));
         tokio::task::spawn_blocking(copy)
             .await
             .map_err(|error| Error::internal("copying to volumes", &error))?
@@ -215,22 +217,32 @@ impl Made<'_> {
             }
             return Ok(());
         }
-        let driver = point.driver.clone().unwrap_or_else(|| "local".to_owned());
-        let labels = self.labels_of(point);
-        let (name, path) = self.engine.volumes.take(point.name.as_deref(), &driver, labels, id)?;
-        self.volumes.push((name.clone(), point.anonymous));
-        point.name = Some(name);
+        let wanted = self.wanted(point);
+        // Written behind: the container's own record makes it durable, or both are gone.
+        let Taken { volume, path, is_new, needs_mount, .. } = self.engine.volumes.take(wanted, Some(id))?;
+        if is_new {
+            self.engine.volume_event(&volume.name, "create", []);
+        }
+        self.volumes.push((volume.name.clone(), point.anonymous));
+        point.name = Some(volume.name);
         point.source = path.to_string_lossy().into_owned();
+        point.needs_mount = needs_mount;
         Ok(())
     }
 
-    /// Labels that the long form gives to a volume that is made.
-    fn labels_of(&self, point: &MountPoint) -> BTreeMap<String, String> {
+    /// The volume that is to be made if there is none: the long form says more of it.
+    fn wanted(&self, point: &MountPoint) -> CreateVolume {
         let mounts = self.record.host_config.mounts.iter().flatten();
-        let options = mounts
+        let said = mounts
             .filter(|mount| mounts::clean(&mount.target) == point.destination)
             .find_map(|mount| mount.volume_options.as_ref());
-        options.and_then(|options| options.labels.clone()).unwrap_or_default()
+        let driver = said.and_then(|said| said.driver_config.as_ref());
+        CreateVolume {
+            name: point.name.clone().unwrap_or_default(),
+            driver: point.driver.clone().unwrap_or_default(),
+            options: driver.and_then(|driver| driver.options.clone()),
+            labels: said.and_then(|said| said.labels.clone()),
+        }
     }
 
     /// The one write that is waited for.
@@ -265,7 +277,11 @@ impl Drop for Made<'_> {
         for (name, anonymous) in &self.volumes {
             engine.volumes.release(name, id);
             if *anonymous {
-                failures.extend(engine.volumes.remove_unused(name).err());
+                match engine.volumes.remove_unused(name) {
+                    Ok(true) => engine.volume_event(name, "destroy", []),
+                    Ok(false) => {}
+                    Err(error) => failures.push(error),
+                }
             }
         }
         if let Some(name) = &self.name {
@@ -278,14 +294,19 @@ impl Drop for Made<'_> {
 }
 
 /// Copies what the image has at a volume's place, if the volume is empty.
-fn fill_volume(rootfs: &RootFs, inside: &str, volume: &str) -> Result<()> {
+fn fill_volume(rootfs: &RootFs, point: &MountPoint, mounted: &mut Mounted) -> Result<()> {
+    let inside = point.destination.as_str();
     let failed = |error: &dyn std::error::Error| {
         Error::internal(format!("failed to copy {inside} to its volume"), error)
     };
     match rootfs.find(inside).map_err(|error| failed(&error))? {
         None => Ok(()),
         Some(Found::Directory(directory)) => {
-            copy_up::copy_up(&directory, Path::new(volume)).map_err(|error| failed(&error))
+            if let Some(name) = point.name.as_deref().filter(|_| point.needs_mount) {
+                let explain = |error| Error::Refused(format!("failed to populate volume: {error}"));
+                mounted.add(name).map_err(explain)?;
+            }
+            copy_up::copy_up(&directory, Path::new(&point.source)).map_err(|error| failed(&error))
         }
         Some(Found::Other(..)) => {
             Err(Error::Refused(format!("cannot mount volume over existing file, file exists {inside}")))

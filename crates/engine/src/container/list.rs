@@ -144,13 +144,13 @@ impl<'a> Wanted<'a> {
 }
 
 /// Patterns, each Go's regular expression or the whole text; none fit everything.
-struct Patterns {
+pub(crate) struct Patterns {
     exact: Vec<String>,
     compiled: Vec<PikeVM>,
 }
 
 impl Patterns {
-    fn new(values: &[String]) -> Patterns {
+    pub(crate) fn new(values: &[String]) -> Patterns {
         let compile = |value: &String| {
             let limits = thompson::Config::new().nfa_size_limit(Some(PATTERN_BYTES_MAX));
             // What is no pattern fits nothing but itself.
@@ -159,7 +159,7 @@ impl Patterns {
         Patterns { exact: values.to_vec(), compiled: values.iter().filter_map(compile).collect() }
     }
 
-    fn fit(&self, text: &str) -> bool {
+    pub(crate) fn fit(&self, text: &str) -> bool {
         self.exact.is_empty()
             || self.exact.iter().any(|exact| exact == text)
             || self.compiled.iter().any(|pattern| pattern.is_match(&mut pattern.create_cache(), text))

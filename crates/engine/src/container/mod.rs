@@ -39,6 +39,7 @@ pub(crate) use adapt::OWN_RUNTIMES;
 pub(crate) use create::create;
 pub use lifecycle::parse_duration;
 pub(crate) use lifecycle::parse_until;
+pub(crate) use list::Patterns;
 pub(crate) use log_config::{DRIVERS as LOG_DRIVERS, check_default as check_log_options};
 pub(crate) use start::refused;
 
@@ -133,6 +134,9 @@ pub struct MountPoint {
     /// A part of the volume to mount, below its root.
     #[serde(default)]
     pub subpath: Option<String>,
+    /// The options of the volume say what is mounted as it before it is used.
+    #[serde(default)]
+    pub needs_mount: bool,
 }
 
 /// The states of a container, by Docker's names.

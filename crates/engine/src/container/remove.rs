@@ -39,8 +39,8 @@ pub(crate) fn remove(engine: &Inner, container: &Container, options: RemoveOptio
     for point in record.mounts.iter().filter(|point| point.kind == "volume") {
         let Some(name) = &point.name else { continue };
         engine.volumes.release(name, &record.id);
-        if options.volumes && point.anonymous {
-            engine.volumes.remove_unused(name)?;
+        if options.volumes && point.anonymous && engine.volumes.remove_unused(name)? {
+            engine.volume_event(name, "destroy", []);
         }
     }
     Ok(())

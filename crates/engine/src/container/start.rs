@@ -23,6 +23,7 @@ use crate::error::{Error, Result, chain};
 use crate::rootfs::RootFs;
 use crate::spec::{self, Input, Joins};
 use crate::time::Time;
+use crate::volumes::Mounted;
 use crate::{files, security, user};
 
 /// A container that runs.
@@ -44,6 +45,7 @@ pub(crate) async fn start(
     clients: Vec<Attach>,
 ) -> Result<Outcome> {
     let record = container.record.clone();
+    let mounted = engine.mount_volumes(&record, record.id.clone()).await?;
     let writer = forward::connect(&record).await?;
     let plan = network::plan(engine, &record)?;
     let sandbox = {
@@ -70,6 +72,7 @@ pub(crate) async fn start(
         }
     };
     network.set_process(&record, pid);
+    mounted.into_iter().for_each(Mounted::keep);
     let netns = sandbox.netns.filter(|_| sandbox.own);
     Ok(Outcome { pid, started_at, network, running: Running { netns, ..running }, writer })
 }

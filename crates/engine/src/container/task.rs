@@ -277,6 +277,7 @@ impl Task {
         self.forward(outcome.writer);
         self.engine.tell_linking(&self.container);
         self.engine.network_event(&self.container, "connect");
+        self.engine.volumes_mounted(&self.container);
         self.event("start", []);
         super::health::watch(&self.engine, &self.slot);
         Ok(())
@@ -340,6 +341,7 @@ impl Task {
             (None, Some(netns)) => self.engine.network.discard(netns),
             (None, None) => {}
         }
+        self.engine.unmount_volumes(&self.container.record).await;
         let state = &mut self.container.state;
         let ran = Time::from_unix_nanos(status.finished_at_nanos as i64).since(state.started_at);
         state.pid = 0;
@@ -364,9 +366,10 @@ impl Task {
             self.unrecorded = Some(running.shim);
             self.save_state();
         }
+        self.engine.network_disconnect_event(&self.container, &network);
+        self.engine.volumes_unmounted(&self.container);
         self.die_event(status.code, ran);
         self.slot.notify_exit(status.code);
-        self.engine.network_disconnect_event(&self.container, &network);
         if remove {
             self.auto_remove().await;
         }

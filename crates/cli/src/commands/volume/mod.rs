@@ -1,9 +1,13 @@
-//! `volume`: what there is, and its removal. Making volumes by hand is not built yet.
+//! `volume`
 
+mod create;
 mod ls;
 mod prune;
 mod rm;
+mod update;
 
+pub(crate) use create::COMMAND as CREATE;
 pub(crate) use ls::{COMMAND as LS, HEADERS, Listed};
 pub(crate) use prune::{COMMAND as PRUNE, prune};
 pub(crate) use rm::COMMAND as RM;
+pub(crate) use update::COMMAND as UPDATE;

@@ -27,7 +27,10 @@ fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
         }
         filters.insert("all".to_owned(), vec!["true".to_owned()]);
     }
-    let what = if options.all { "all" } else { "anonymous" };
+    // Engines before that version take those with a name in any case.
+    let version = context.block_on(async { context.client().await.map(Client::version) });
+    let takes_all = options.all || version.is_ok_and(|version| version.is_before(42));
+    let what = if takes_all { "all" } else { "anonymous" };
     let warning = format!("This will remove {what} local volumes not used by at least one container.");
     prune::run(context, options, &warning, async |client| prune(client, &filters).await)
 }
