@@ -5,6 +5,7 @@
 mod archive;
 mod contract;
 mod drivers;
+mod volumes;
 mod wait;
 
 use berth_tests::Engine;

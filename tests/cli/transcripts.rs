@@ -43,7 +43,9 @@ const DIFFERENT: [&str; 6] = [
 
 fn normal(text: &str, folder: &Path) -> String {
     let file = folder.with_file_name("answer");
-    fs::write(&file, text.replace(&folder.display().to_string(), "FOLDER")).unwrap();
+    let text = text.replace(&folder.display().to_string(), "FOLDER");
+    let around = folder.parent().unwrap_or(folder).display().to_string();
+    fs::write(&file, text.replace(&around, "ENGINE")).unwrap();
     let mut sed = Command::new("sed");
     sed.arg("-E").args(DIFFERENT.iter().flat_map(|expression| ["-e", expression])).arg(&file);
     run(&mut sed).stdout
@@ -114,6 +116,11 @@ fn copies() {
 #[test]
 fn lists_and_prunes() {
     go_through("lists");
+}
+
+#[test]
+fn volumes() {
+    go_through("volumes");
 }
 
 #[test]

@@ -18,13 +18,14 @@ services:
     ports: ["80"]
     environment: {WORD: "is up"}
     labels: {part: front}
-    volumes: ["./www:/www:ro"]
+    volumes: ["./www:/www:ro", "kept:/kept"]
     healthcheck: {test: "test -e /www/index.html", interval: 200ms, retries: 20}
     stop_grace_period: 0s
   alone:
     image: busybox
     command: ["sleep", "300"]
     network_mode: none
+    volumes: ["kept:/kept", "memory:/memory", "/nameless"]
     depends_on: {web: {condition: service_healthy}}
     init: true
     tmpfs: ["/scratch"]
@@ -37,6 +38,9 @@ services:
     command: ["sh", "-c", "ls /sys/class/net | wc -l; sleep 300"]
     network_mode: host
     stop_grace_period: 0s
+volumes:
+  kept: {labels: {part: data}}
+  memory: {driver: local, driver_opts: {type: tmpfs, device: tmpfs, o: size=1m}}
 "#;
 
 struct Project<'a> {
@@ -103,6 +107,15 @@ fn walk(project: &Project<'_>, separator: char) {
     let port = project.run("port web 80").ok().to_owned();
     assert!(port.starts_with("0.0.0.0:"), "{port}");
     assert!(project.run("top alone").ok().contains("sleep 300"));
+    project.run("exec -T web touch /kept/by-web").ok();
+    assert_eq!(project.run("exec -T alone ls /kept").ok(), "by-web");
+    assert!(project.run("exec -T alone df /memory").ok().contains("tmpfs"));
+    let volumes = |format: &str| {
+        let line = format!("volume ls --filter label=com.docker.compose.project=project --format {format}");
+        project.target.docker(&line).ok().to_owned()
+    };
+    assert_eq!(volumes("{{.Name}}"), "project_kept\nproject_memory");
+    assert_eq!(project.target.docker("volume inspect -f {{.Labels.part}} project_kept").ok(), "data");
     // nothing changes when nothing has changed
     let before = inspect("web", "{{.Id}}");
     project.run("up -d").ok();
@@ -128,6 +141,11 @@ fn walk(project: &Project<'_>, separator: char) {
     assert_eq!(project.run("ps -q host").ok().lines().count(), 2);
     project.run("down -t 0").ok();
     assert_eq!(project.target.docker("ps -aq --filter label=com.docker.compose.project=project").ok(), "");
+    assert_eq!(volumes("{{.Driver}}"), "local\nlocal", "down leaves volumes");
+    project.run("up -d alone").ok();
+    assert_eq!(project.run("exec -T alone ls /kept").ok(), "by-web");
+    project.run("down -t 0 -v").ok();
+    assert_eq!(volumes("{{.Name}}"), "");
 }
 
 #[test]

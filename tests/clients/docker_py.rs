@@ -13,10 +13,12 @@ const FILES: [&[&str]; 2] = [
         "api_exec_test.py",
         "api_healthcheck_test.py",
         "api_image_test.py",
+        "api_volume_test.py",
         "client_test.py",
         "models_containers_test.py",
         "models_images_test.py",
         "models_resources_test.py",
+        "models_volumes_test.py",
         "regression_test.py",
     ],
 ];

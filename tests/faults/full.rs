@@ -128,3 +128,32 @@ fn images_and_names_are_whole_whenever_the_engine_dies() {
         assert_eq!(engine.docker("wait here").ok(), "0");
     }
 }
+
+#[test]
+fn a_volume_whose_record_does_not_fit_is_refused_and_leaves_nothing() {
+    let disk = Disk::new(16);
+    let mut engine = Engine::start_in(&disk.at);
+    disk.fill();
+    let label = "x".repeat(50_000);
+    let create = |engine: &Engine, number: u32| {
+        let body = serde_json::json!({ "Name": format!("v{number}"), "Labels": { "long": label } });
+        engine.json("POST", "/volumes/create", Some(&body.to_string()))
+    };
+    let directories =
+        |engine: &Engine| std::fs::read_dir(engine.data_root().join("volumes")).unwrap().count();
+    // What the database has set aside is used up by some; then there is no more.
+    let refused =
+        (0..200).find_map(|number| Some((number, create(&engine, number))).filter(|(_, it)| it.0 != 201));
+    let (number, (status, error)) = refused.expect("the disk is full");
+    let text = error["message"].as_str().unwrap();
+    assert!(status == 500 && text.contains(FULL), "{status} {error}");
+    assert_eq!(directories(&engine), number as usize);
+    assert_eq!(engine.http("GET", &format!("/volumes/v{number}"), None).0, 404);
+    engine.kill9();
+    engine.up();
+    assert_eq!(engine.docker("volume ls -q").ok().lines().count(), number as usize);
+    disk.free();
+    assert_eq!(create(&engine, number).0, 201);
+    engine.docker("volume prune -af").ok();
+    assert_eq!((engine.docker("volume ls -q").ok(), directories(&engine)), ("", 0));
+}

@@ -164,3 +164,88 @@ fn an_engine_killed_at_any_moment_forgets_nothing_and_leaves_nothing() {
     ]));
     assert!(!table.ok().contains("elements"), "ports are left: {table:?}");
 }
+
+/// A volume, and what the engine has said of it.
+#[derive(Debug)]
+struct KnownVolume {
+    name: String,
+    created: bool,
+    removal_asked: bool,
+    removed: bool,
+}
+
+/// Makes and removes volumes until the engine is gone.
+fn work_on_volumes(
+    socket: &Path,
+    round: u32,
+    mut random: Random,
+    known: &Mutex<Vec<KnownVolume>>,
+    stop: &AtomicBool,
+) {
+    let worker = random.0;
+    for number in 0.. {
+        let name = format!("r{round}-{worker:x}-{number}");
+        let options = match random.below(2) {
+            0 => serde_json::Value::Null,
+            _ => serde_json::json!({"type": "tmpfs", "device": "tmpfs"}),
+        };
+        let body = serde_json::json!({"Name": name, "DriverOpts": options}).to_string();
+        let created = matches!(ask(socket, "POST", "/volumes/create", &body), Some((201, _)));
+        let removal_asked = created && random.below(2) == 0;
+        let removed =
+            removal_asked && matches!(ask(socket, "DELETE", &format!("/volumes/{name}"), ""), Some((204, _)));
+        known.lock().unwrap().push(KnownVolume { name, created, removal_asked, removed });
+        if stop.load(Ordering::Relaxed) {
+            return;
+        }
+    }
+}
+
+#[test]
+fn volumes_of_a_killed_engine_are_there_with_their_directories_or_gone() {
+    let seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64 | 1;
+    println!("seed {seed}");
+    let mut random = Random(seed);
+    let mut engine = Engine::start();
+    let socket = engine.socket();
+    let folder = engine.data_root().join("volumes");
+    let mut seen = 0;
+    for round in 0..KILLS / 3 {
+        let known = Mutex::new(Vec::new());
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for worker in 0..WORKERS {
+                let random =
+                    Random(seed ^ (u64::from(round) << 8 | worker).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+                let (socket, known, stop) = (&socket, &known, &stop);
+                scope.spawn(move || work_on_volumes(socket, round, random, known, stop));
+            }
+            std::thread::sleep(Duration::from_micros(5_000 + random.below(50_000)));
+            stop.store(true, Ordering::Relaxed);
+            engine.kill9();
+        });
+        engine.up();
+        let (_, list) = engine.json("GET", "/volumes", None);
+        let mut listed: Vec<&str> = list["Volumes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|volume| volume["Name"].as_str().unwrap())
+            .collect();
+        for volume in known.into_inner().unwrap() {
+            seen += 1;
+            let is_there = listed.contains(&volume.name.as_str());
+            assert!(is_there || !volume.created || volume.removal_asked, "{volume:?} is lost");
+            assert!(!is_there || !volume.removed, "{volume:?} is back");
+        }
+        listed.sort_unstable();
+        let mut directories: Vec<String> = std::fs::read_dir(&folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        directories.sort_unstable();
+        assert_eq!(directories, listed);
+        assert!(listed.iter().all(|name| folder.join(name).join("_data").is_dir()));
+    }
+    assert!(seen > KILLS as usize, "there was something to lose");
+}

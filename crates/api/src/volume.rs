@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct Volume {
+    /// What a volume of a cluster has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster_volume: Option<serde_json::Value>,
     /// RFC 3339.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub created_at: String,

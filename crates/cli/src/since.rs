@@ -5,7 +5,7 @@
 /// name is the command itself.
 type Row = (&'static [&'static str], &'static [(&'static str, u16)]);
 
-const ROWS: [Row; 16] = [
+const ROWS: [Row; 19] = [
     (
         &["run", "create", "container run", "container create"],
         &[
@@ -36,8 +36,25 @@ const ROWS: [Row; 16] = [
     (&["rmi", "image rm"], &[("platform", 50)]),
     (&["container prune", "image prune", "system df"], &[("", 25)]),
     (&["system prune"], &[("", 25), ("filter", 28)]),
+    (
+        &["volume create"],
+        &[
+            ("availability", 42),
+            ("group", 42),
+            ("limit-bytes", 42),
+            ("required-bytes", 42),
+            ("scope", 42),
+            ("secret", 42),
+            ("sharing", 42),
+            ("topology-preferred", 42),
+            ("topology-required", 42),
+            ("type", 42),
+        ],
+    ),
+    (&["volume ls"], &[("cluster", 42)]),
     (&["volume prune"], &[("", 25), ("all", 42)]),
     (&["volume rm"], &[("force", 25)]),
+    (&["volume update"], &[("", 42)]),
     (&["network prune"], &[("", 25)]),
     (
         &["network create"],

@@ -73,6 +73,7 @@ pub(crate) async fn prune(server: Arc<Server>, call: Call) -> Result<Answer, Err
 pub(crate) fn render(view: VolumeView) -> Volume {
     let created = view.created.to_string();
     Volume {
+        cluster_volume: None,
         // Whole seconds, as Docker takes the time from the directory.
         created_at: created.split_once('.').map_or(created.clone(), |(seconds, _)| format!("{seconds}Z")),
         driver: "local".to_owned(),

@@ -13,7 +13,7 @@ use crate::format::list::Format;
 use crate::format::natural;
 use crate::format::units::human_size;
 use crate::format::value::{Row, Value};
-use crate::outcome::{Failure, Outcome};
+use crate::outcome::Outcome;
 
 #[derive(Debug, Default)]
 pub(crate) struct Options {
@@ -58,17 +58,22 @@ pub(crate) const HEADERS: &[(&str, &str)] = &[
     ("Status", "STATUS"),
 ];
 
+/// The columns of `--cluster`, whatever else is asked for.
+const CLUSTER_TABLE: &str = "table {{.Name}}\t{{.Group}}\t{{.Driver}}\t{{.Availability}}\t{{.Status}}";
+
 fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
     let options = &invocation.options;
-    if options.cluster {
-        return Err(Failure::new("--cluster: this engine is in no cluster"));
-    }
     let text = context.format(&options.format, options.quiet, |config| &config.volumes_format);
-    let text = if text == "{{.ID}}" && options.quiet { "{{.Name}}".to_owned() } else { text };
+    let text = match (options.quiet, options.cluster) {
+        (true, _) if text == "{{.ID}}" => "{{.Name}}".to_owned(),
+        (false, true) => CLUSTER_TABLE.to_owned(),
+        _ => text,
+    };
     let format = Format::parse(&text, "{{.Driver}}\t{{.Name}}")?;
     context.block_on(async {
         let client = context.client().await?;
         let mut volumes = client.volumes(&options.filters).await?.volumes;
+        volumes.retain(|volume| !options.cluster || volume.cluster_volume.is_some());
         volumes.sort_by(|a, b| natural::compare(&a.name, &b.name));
         let rows: Vec<Rc<dyn Row>> =
             volumes.into_iter().map(|volume| Rc::new(Listed(volume)) as Rc<dyn Row>).collect();
@@ -79,6 +84,17 @@ fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
 
 /// A volume as a row.
 pub(crate) struct Listed(pub(crate) Volume);
+
+/// How a volume of a cluster fares.
+fn cluster_status(cluster: &serde_json::Value) -> String {
+    let is_made = cluster["Info"]["VolumeID"].as_str().is_some_and(|id| !id.is_empty());
+    match cluster["PublishStatus"].as_array().map_or(0, Vec::len) {
+        _ if !is_made => "pending creation".to_owned(),
+        0 => "created".to_owned(),
+        1 => "in use (1 node)".to_owned(),
+        nodes => format!("in use ({nodes} nodes)"),
+    }
+}
 
 impl Row for Listed {
     fn type_name(&self) -> &'static str {
@@ -99,8 +115,10 @@ impl Row for Listed {
             }
             "Links" => volume.usage_data.as_ref().map_or_else(unknown, |usage| usage.ref_count.to_string()),
             "Size" => volume.usage_data.as_ref().map_or_else(unknown, |usage| human_size(usage.size as f64)),
-            // Those are of clusters.
-            "Availability" | "Group" | "Status" => unknown(),
+            "Availability" | "Group" => volume.cluster_volume.as_ref().map_or_else(unknown, |cluster| {
+                cluster["Spec"][name].as_str().unwrap_or_default().to_owned()
+            }),
+            "Status" => volume.cluster_volume.as_ref().map_or_else(unknown, cluster_status),
             _ => return None,
         };
         Some(Value::text(text))
