@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn labels_and_variables_are_picked_by_name_and_by_expression() {
         let picked = |options: &[(&str, &str)]| {
-            let found = attributes(&container(options), |name| name.to_uppercase()).unwrap();
+            let found = attributes(&container(options), str::to_uppercase).unwrap();
             found.into_iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
         };
         assert_eq!(picked(&[]), "");

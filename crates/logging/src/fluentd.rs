@@ -299,7 +299,7 @@ mod tests {
             }
             let id = got[got.len() - 24..].to_vec();
             peer.write_all(&[&b"\x81\xa3ack\xb8"[..], &id].concat()).await.unwrap();
-            peer.read(&mut buffer).await.unwrap();
+            assert!(peer.read(&mut buffer).await.unwrap() > 0);
             peer.write_all(&[b'?'; 30]).await.unwrap();
             got
         });
