@@ -20,6 +20,8 @@ pub struct Request<'a> {
     pub ipv6: Option<Ipv6Addr>,
     /// A fixed hardware address; `None` derives one from the IPv4 address.
     pub mac: Option<MacAddr>,
+    /// Further IPv4 addresses of `eth0`, of 169.254.0.0/16 (RFC 3927).
+    pub link_local: &'a [Ipv4Addr],
     /// Ports to publish.
     pub ports: &'a [PortSpec],
 }
@@ -80,6 +82,9 @@ pub struct Endpoint {
     /// The container's IPv6 default route.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway_v6: Option<Ipv6Addr>,
+    /// Further IPv4 addresses of `eth0`, of 169.254.0.0/16.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub link_local: Vec<Ipv4Addr>,
     /// Published ports as they are bound now, in the order of the request.
     #[serde(default)]
     pub ports: Vec<PortBinding>,

@@ -7,6 +7,7 @@
 use std::{
     fs::File,
     io,
+    net::Ipv4Addr,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::fs::FileExt,
@@ -29,6 +30,8 @@ use crate::{
 
 /// The threads do little.
 const STACK_LEN: usize = 64 * 1024;
+/// 169.254.0.0/16.
+const LINK_LOCAL_PREFIX: u8 = 16;
 /// A link that is not up by then, within half a second, comes up later.
 const CARRIER_TRIES: u32 = 1000;
 const CARRIER_PAUSE: Duration = Duration::from_micros(500);
@@ -59,6 +62,8 @@ pub(crate) struct Plug<'a> {
     pub(crate) mtu: u32,
     pub(crate) port: Port,
     pub(crate) mac: MacAddr,
+    /// Further addresses of the container's end.
+    pub(crate) link_local: &'a [Ipv4Addr],
     pub(crate) interface: Interface,
 }
 
@@ -141,6 +146,10 @@ impl Inside {
         rtnl::configure(&mut self.socket, eth0, &plug.interface).map_err(|refusal| {
             Error::kernel(format!("configure eth0 with {}", plug.interface.ipv4), refusal)
         })?;
+        for &address in plug.link_local {
+            rtnl::add_address(&mut self.socket, eth0, address.into(), LINK_LOCAL_PREFIX)
+                .map_err(|refusal| Error::kernel(format!("configure eth0 with {address}"), refusal))?;
+        }
         let ifindex = await_carrier(host, plug.link)?;
         await_bridge(host, plug.bridge_name)?;
         if let Some((subnet, _)) = plug.interface.ipv6 {

@@ -86,7 +86,10 @@ fn check(host: &HostConfig, config: &EngineConfig) -> Result<()> {
             "Invalid isolation: {isolation:?} - linux only supports 'default'"
         )));
     }
-    if host.storage_opt.as_ref().is_some_and(|options| !options.is_empty()) {
+    if let Some(options) = host.storage_opt.as_ref().filter(|options| !options.is_empty()) {
+        if let Some(name) = options.keys().find(|name| !name.eq_ignore_ascii_case("size")) {
+            return Err(Error::invalid(format!("Unknown option {name}")));
+        }
         let text = "--storage-opt is supported only for overlay over xfs with 'pquota' mount option";
         return Err(Error::invalid(text));
     }

@@ -48,7 +48,7 @@ fn decide(engine: &Inner, request: CreateContainer, warnings: &mut Vec<String>) 
     merge::check(&mut config)?;
     adapt::adapt(&config, &mut host_config, &engine.config, &engine.host, &engine.machine, warnings)?;
     let endpoints = endpoints(&host_config, networking);
-    network::check_endpoints(&endpoints)?;
+    network::check_endpoints(&endpoints, &engine.network)?;
     share_namespaces(engine, &mut host_config)?;
     let links = link::resolve(&engine.registry, &host_config)?;
     let image = engine.image_for(&config.image, platform.as_deref())?;

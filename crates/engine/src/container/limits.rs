@@ -109,6 +109,10 @@ fn oom_and_pids(resources: &mut Resources, host: &Host, warnings: &mut Vec<Strin
 }
 
 fn cpu(resources: &mut Resources, host: &Host, warnings: &mut Vec<String>) -> Result<()> {
+    let (period, runtime) = (resources.cpu_realtime_period, resources.cpu_realtime_runtime);
+    if period != 0 && runtime > period {
+        return refuse("cpu real-time runtime cannot be higher than cpu real-time period");
+    }
     if resources.nano_cpus > 0 && resources.cpu_period > 0 {
         return refuse("Conflicting options: Nano CPUs and CPU Period cannot both be set");
     }

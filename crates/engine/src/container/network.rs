@@ -1,11 +1,13 @@
 //! A container's place on the network: which sandbox it gets, which ports are published, what `inspect` shows of it.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
 
-use berth_network::{Endpoint, Network, PortSpec, Request};
-use berth_oci::container::{EndpointSettings, HostConfig, NetworkMode, Port, PortBinding, PortMap, Protocol};
+use berth_network::{Endpoint, Network, PortSpec, Request, Subnet4, Subnet6};
+use berth_oci::container::{
+    EndpointIpamConfig, EndpointSettings, HostConfig, NetworkMode, Port, PortBinding, PortMap, Protocol,
+};
 
 use super::{Container, NetworkState, Record, Status};
 use crate::Inner;
@@ -29,6 +31,7 @@ pub(crate) struct Wishes {
     container_id: String,
     container_name: String,
     ipv4: Option<Ipv4Addr>,
+    link_local: Vec<Ipv4Addr>,
     mac: Option<berth_network::MacAddr>,
     ports: Vec<PortSpec>,
 }
@@ -109,6 +112,7 @@ impl Plan {
                     ipv4: wishes.ipv4,
                     ipv6: None,
                     mac: wishes.mac,
+                    link_local: &wishes.link_local,
                     ports: &wishes.ports,
                 };
                 let started = network.start(request).map_err(|error| endpoint_error(&wishes, &error))?;
@@ -165,9 +169,23 @@ fn wishes(record: &Record) -> Result<Wishes> {
         container_id: record.id.clone(),
         container_name: record.name.clone(),
         ipv4: None,
+        link_local: link_local(record)?,
         mac,
         ports: port_specs(record)?,
     })
+}
+
+/// The further addresses asked for on the bridge.
+///
+/// Errors: Docker's text for one that is not of 169.254.0.0/16.
+fn link_local(record: &Record) -> Result<Vec<Ipv4Addr>> {
+    let settings = record.endpoints.get("bridge").and_then(|settings| settings.ipam_config.as_ref());
+    let asked = settings.and_then(|ipam| ipam.link_local_ips.as_deref()).unwrap_or_default();
+    let parse = |text: &String| {
+        let address = text.parse::<Ipv4Addr>().ok().filter(Ipv4Addr::is_link_local);
+        address.ok_or_else(|| Error::invalid(format!("invalid link local IP address: {text}")))
+    };
+    asked.iter().map(parse).collect()
 }
 
 fn parse_mac(network: &str, text: &str) -> Result<berth_network::MacAddr> {
@@ -178,7 +196,10 @@ fn parse_mac(network: &str, text: &str) -> Result<berth_network::MacAddr> {
 /// Checks what is asked of the networks that are always there.
 ///
 /// Errors: `InvalidParameter` with Docker's text.
-pub(crate) fn check_endpoints(endpoints: &BTreeMap<String, EndpointSettings>) -> Result<()> {
+pub(crate) fn check_endpoints(
+    endpoints: &BTreeMap<String, EndpointSettings>,
+    networks: &Network,
+) -> Result<()> {
     for (network, settings) in
         endpoints.iter().filter(|(name, _)| ["bridge", "host", "none"].contains(&name.as_str()))
     {
@@ -186,34 +207,58 @@ pub(crate) fn check_endpoints(endpoints: &BTreeMap<String, EndpointSettings>) ->
             parse_mac(network, &settings.mac_address)?;
         }
         let Some(ipam) = &settings.ipam_config else { continue };
-        let (v4, v6) = (ipam.ipv4_address.as_str(), ipam.ipv6_address.as_str());
-        if v4.is_empty() && v6.is_empty() {
-            continue;
-        }
-        let mut reasons =
-            vec!["user specified IP address is supported on user defined networks only".to_owned()];
-        if !v4.is_empty() && v4.parse::<Ipv4Addr>().is_err() {
-            reasons.push(format!("invalid IPv4 address: {v4}"));
-        }
-        if !v6.is_empty() && v6.parse::<std::net::Ipv6Addr>().is_err() {
-            reasons.push(format!("invalid IPv6 address: {v6}"));
-        }
-        let last = "user specified IP address is supported only when connecting to networks with user configured subnets";
-        reasons.push(last.to_owned());
-        let reasons: String = reasons
-            .iter()
-            .map(|reason| {
-                format!(
-                    "
-* {reason}"
-                )
-            })
-            .collect();
+        let bridge = if network == "bridge" { networks.bridge() } else { None };
+        let (subnet, subnet_v6) = bridge.map_or((None, None), |bridge| (Some(bridge.subnet), bridge.ipv6));
+        let reasons = wrong_addresses(ipam, subnet, subnet_v6);
+        let reasons = match reasons.as_slice() {
+            [] => continue,
+            [only] => format!("\n{only}"),
+            several => several.iter().map(|reason| format!("\n* {reason}")).collect(),
+        };
         return Err(Error::invalid(format!(
             "invalid config for network {network}: invalid endpoint settings:{reasons}"
         )));
     }
     Ok(())
+}
+
+/// What is wrong with the addresses asked for on a network with these subnets.
+fn wrong_addresses(
+    ipam: &EndpointIpamConfig,
+    subnet: Option<Subnet4>,
+    subnet_v6: Option<(Subnet6, Ipv6Addr)>,
+) -> Vec<String> {
+    let (v4, v6) = (ipam.ipv4_address.as_str(), ipam.ipv6_address.as_str());
+    let (parsed, parsed_v6) = (v4.parse::<Ipv4Addr>().ok(), v6.parse::<Ipv6Addr>().ok());
+    let mut reasons = Vec::new();
+    if !(v4.is_empty() && v6.is_empty()) {
+        reasons.push("user specified IP address is supported on user defined networks only".to_owned());
+    }
+    if !v4.is_empty() && parsed.is_none_or(|address| address.is_unspecified()) {
+        reasons.push(format!("invalid IPv4 address: {v4}"));
+    }
+    if !v6.is_empty() && parsed_v6.is_none_or(|address| address.is_unspecified()) {
+        reasons.push(format!("invalid IPv6 address: {v6}"));
+    }
+    for text in ipam.link_local_ips.iter().flatten() {
+        if text.parse::<std::net::IpAddr>().map_or(true, |address| address.is_unspecified()) {
+            reasons.push(format!("invalid link-local IP address: {text}"));
+        }
+    }
+    let in_v4 = subnet.map(|subnet| parsed.is_some_and(|address| subnet.contains(address)));
+    let in_v6 = subnet_v6.map(|(subnet, _)| parsed_v6.is_some_and(|address| subnet.contains(address)));
+    for (text, is_in) in [(v4, in_v4), (v6, in_v6)] {
+        match is_in {
+            _ if text.is_empty() => {}
+            None => reasons.push(
+                "user specified IP address is supported only when connecting to networks with user configured subnets"
+                    .to_owned(),
+            ),
+            Some(false) => reasons.push(format!("no configured subnet or ip-range contain the IP address {text}")),
+            Some(true) => {}
+        }
+    }
+    reasons
 }
 
 /// The ports to publish, sorted by port: those bound, and with `-P` those exposed.
@@ -349,8 +394,7 @@ fn fill(settings: &mut EndpointSettings, endpoint: &Endpoint) {
     settings.ip_address = endpoint.ipv4.to_string();
     settings.ip_prefix_len = i32::from(endpoint.prefix_len);
     settings.mac_address = endpoint.mac.to_string();
-    let text =
-        |address: Option<std::net::Ipv6Addr>| address.map_or_else(String::new, |address| address.to_string());
+    let text = |address: Option<Ipv6Addr>| address.map_or_else(String::new, |address| address.to_string());
     settings.ipv6_gateway = text(endpoint.gateway_v6);
     settings.global_ipv6_address = text(endpoint.ipv6);
     settings.global_ipv6_prefix_len = i32::from(endpoint.prefix_len_v6);

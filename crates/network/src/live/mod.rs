@@ -272,6 +272,7 @@ impl Live {
             mtu: bridge.mtu,
             port: self.port(endpoint),
             mac: endpoint.mac,
+            link_local: &endpoint.link_local,
             interface: Interface {
                 ipv4: Subnet4::new(endpoint.ipv4, endpoint.prefix_len),
                 gateway: endpoint.gateway,
@@ -338,6 +339,7 @@ impl Addresses<'_> {
             ipv6,
             prefix_len_v6: subnet6.map_or(0, |(subnet, _)| subnet.prefix_len),
             gateway_v6: bridge.gateway_v6.filter(|_| ipv6.is_some()),
+            link_local: request.link_local.to_vec(),
             ports: Vec::new(),
         })
     }
