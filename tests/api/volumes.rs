@@ -187,3 +187,25 @@ fn anonymous_volumes_go_with_their_containers_where_asked() {
     assert_eq!(pruned.ok().lines().count(), 5, "two without a name: {pruned:?}");
     assert_eq!(engine.berth("volume ls -q").ok(), "named");
 }
+
+#[test]
+fn volumes_on_a_file_system_of_their_own_can_be_removed() {
+    let mut engine = Engine::with_images(&["busybox"]);
+    engine.stop();
+    let root = engine.data_root().join("volumes");
+    run(Command::new("mount").args(["-t", "tmpfs", "-o", "mode=710", "elsewhere"]).arg(&root)).ok();
+    engine.up();
+    let files = || fs::read_dir(&root).unwrap().count();
+    engine.berth("run --rm -v named:/v -v /nameless busybox mkdir -p /v/a/b").ok();
+    assert_eq!(engine.berth("volume ls -q").ok(), "named");
+    assert_eq!(engine.http("DELETE", "/volumes/named", None).0, 204);
+    until("nothing is left", 10, || files() == 0);
+    create(&engine, "named", &json!(null));
+    fs::create_dir_all(root.join("half/_data/x")).unwrap();
+    engine.kill9();
+    engine.up();
+    until("what no record speaks of is gone", 10, || files() == 1);
+    engine.stop();
+    run(Command::new("umount").arg(&root)).ok();
+    engine.up();
+}

@@ -46,6 +46,14 @@ impl Trash {
                 Ok(())
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            // It is on another file system: volumes often are. A name that nobody else has will do as well.
+            Err(error) if error.kind() == std::io::ErrorKind::CrossesDevices => {
+                let target = path.with_file_name(format!(".trash-{}", crate::names::random_id()?));
+                std::fs::rename(path, &target)
+                    .map_err(Error::io(format!("cannot remove {}", path.display())))?;
+                let _ = self.worker.send(target);
+                Ok(())
+            }
             Err(source) => Err(Error::Io { what: format!("cannot remove {}", path.display()), source }),
         }
     }
