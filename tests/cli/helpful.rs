@@ -147,6 +147,12 @@ fn what_an_old_engine_lacks_is_refused_as_dockers_client_does() {
         });
         assert_eq!(ours, theirs, "{line}");
     }
+    for group in ["container", "image", "volume", "system", "context", "manifest"] {
+        let [ours, theirs] = berth_tests::CLIENTS.map(|client| {
+            engine.run(client, &[group, "nosuch"]).fails(1).to_lowercase().replace("berth", "docker")
+        });
+        assert_eq!(ours, theirs, "{group}");
+    }
     for line in ["checkpoint ls x", "checkpoint create x y", "checkpoint rm x y", "start --checkpoint y x"] {
         let [ours, theirs] = berth_tests::CLIENTS.map(|client| {
             let outcome = engine.run(client, &line.split(' ').collect::<Vec<_>>());

@@ -159,10 +159,12 @@ impl Entry for Group {
             return Ok(());
         };
         let Some(command) = self.find(name) else {
+            // Docker has it so for two of its groups.
+            let usage = if matches!(self.name, "manifest" | "volume") { " COMMAND" } else { "" };
             let meant =
                 suggest::line(path, name, self.commands.iter().map(|command| command.name().to_owned()));
             return Err(Failure::new(format!(
-                "{program}: unknown command: {path} {name}\n{meant}\nUsage:  {path}\n\nRun '{path} --help' for more information",
+                "{program}: unknown command: {path} {name}\n{meant}\nUsage:  {path}{usage}\n\nRun '{path} --help' for more information",
                 program = context.program.name,
             )));
         };
