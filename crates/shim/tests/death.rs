@@ -202,7 +202,15 @@ async fn strangers_at_the_socket_do_no_harm() {
         &[0xff; 100],
         &[3, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, b'"'],
     ] {
-        let mut stranger = tokio::net::UnixStream::connect(&path).await.unwrap();
+        let mut stranger = loop {
+            match tokio::net::UnixStream::connect(&path).await {
+                // It is there a moment before somebody listens.
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                connected => break connected.unwrap(),
+            }
+        };
         let _ = stranger.write_all(nonsense).await;
     }
     let (shim, mut started) = take_up(&host, "a").await;
