@@ -73,13 +73,11 @@ impl Shared {
                 work = self.signal.wait(work).unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
+            // Before the directory is looked at: what comes later says so again.
+            *work = false;
             drop(work);
-            let seen = self.next.load(Ordering::Acquire);
             self.empty();
             work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
-            if self.next.load(Ordering::Acquire) == seen {
-                *work = false;
-            }
         }
     }
 
@@ -137,6 +135,37 @@ impl Drop for Trash {
             && thread.join().is_err()
         {
             tracing::error!("the trash thread panicked");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use rustix::fs::{Mode, OFlags};
+
+    use super::*;
+
+    /// Things that come while others are deleted, one at a time: the thread must hear of each.
+    #[test]
+    fn whatever_comes_at_whatever_moment_is_deleted() {
+        let place = tempfile::tempdir().unwrap();
+        std::fs::create_dir(place.path().join("trash")).unwrap();
+        let open = |path: &std::path::Path| {
+            rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+                .unwrap()
+        };
+        let parent = open(place.path());
+        let trash = Trash::start(open(&place.path().join("trash"))).unwrap();
+        for round in 0..2_000 {
+            std::fs::write(place.path().join("thing"), "").unwrap();
+            trash.discard(&parent, "thing").unwrap();
+            let since = Instant::now();
+            while std::fs::read_dir(place.path().join("trash")).unwrap().next().is_some() {
+                assert!(since.elapsed() < Duration::from_secs(20), "round {round}: it stays");
+                std::thread::yield_now();
+            }
         }
     }
 }
