@@ -141,15 +141,17 @@ impl Drop for Trash {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
     use std::time::{Duration, Instant};
 
     use rustix::fs::{Mode, OFlags};
 
     use super::*;
 
-    /// Things that come while others are deleted, one at a time: the thread must hear of each.
+    /// Things that come together and while others are deleted: the thread must hear of each.
     #[test]
     fn whatever_comes_at_whatever_moment_is_deleted() {
+        const COMERS: usize = 4;
         let place = tempfile::tempdir().unwrap();
         std::fs::create_dir(place.path().join("trash")).unwrap();
         let open = |path: &std::path::Path| {
@@ -158,14 +160,27 @@ mod tests {
         };
         let parent = open(place.path());
         let trash = Trash::start(open(&place.path().join("trash"))).unwrap();
-        for round in 0..2_000 {
-            std::fs::write(place.path().join("thing"), "").unwrap();
-            trash.discard(&parent, "thing").unwrap();
-            let since = Instant::now();
-            while std::fs::read_dir(place.path().join("trash")).unwrap().next().is_some() {
-                assert!(since.elapsed() < Duration::from_secs(20), "round {round}: it stays");
-                std::thread::yield_now();
+        let together = Barrier::new(COMERS);
+        std::thread::scope(|scope| {
+            for comer in 0..COMERS {
+                let (place, parent, trash, together) = (&place, &parent, &trash, &together);
+                scope.spawn(move || {
+                    let name = format!("thing-{comer}");
+                    for round in 0..500 {
+                        std::fs::write(place.path().join(&name), "").unwrap();
+                        together.wait();
+                        // Not quite together: in another order each time.
+                        (0..round * comer % 97).for_each(|_| std::hint::spin_loop());
+                        trash.discard(parent, &name).unwrap();
+                        let since = Instant::now();
+                        together.wait();
+                        while std::fs::read_dir(place.path().join("trash")).unwrap().next().is_some() {
+                            assert!(since.elapsed() < Duration::from_secs(20), "round {round}: it stays");
+                            std::thread::yield_now();
+                        }
+                    }
+                });
             }
-        }
+        });
     }
 }
