@@ -21,6 +21,13 @@ use crate::dir::Behind;
 const MEMBER: usize = 1 << 20;
 /// How hard to compress. Further levels cost far more time than they save bytes.
 const LEVEL: i32 = 1;
+/// Of this many bytes, and then of as many times more, samples are taken to tell what does not compress.
+const SAMPLE: usize = 1 << 10;
+const SAMPLE_EVERY: usize = 16;
+/// The bits in a byte of a sample from which on only repetitions could make it shorter.
+const DENSE_BITS: f64 = 7.9;
+/// The bytes that are compressed to see whether there are repetitions.
+const PROBE: usize = 32 << 10;
 /// The head of a member: magic number, deflate, an extra field, no time, compressed fast, on no system in particular;
 /// the extra field has eight bytes, of which four are the member's length. That follows.
 const HEAD: [u8; 16] = [0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 4, 255, 8, 0, b'B', b'R', 4, 0];
@@ -58,22 +65,39 @@ pub(crate) fn gzip(stream: &mut impl Read, file: &mut File) -> io::Result<(Diges
 /// Makes members.
 struct Packer {
     compressor: Compressor,
+    /// Copies, for what is compressed already.
+    copier: Compressor,
     member: Vec<u8>,
 }
 
 impl Packer {
     fn new() -> io::Result<Self> {
-        let level =
-            CompressionLvl::new(LEVEL).map_err(|_| io::Error::other("no such level of compression"))?;
-        let mut compressor = Compressor::new(level);
-        let member = vec![0; HEAD_BYTES + compressor.deflate_compress_bound(MEMBER) + FOOT_BYTES];
-        Ok(Self { compressor, member })
+        let at = |level| {
+            let level = CompressionLvl::new(level);
+            level.map(Compressor::new).map_err(|_| io::Error::other("no such level of compression"))
+        };
+        let (mut compressor, mut copier) = (at(LEVEL)?, at(0)?);
+        let bound = compressor.deflate_compress_bound(MEMBER).max(copier.deflate_compress_bound(MEMBER));
+        Ok(Self { compressor, copier, member: vec![0; HEAD_BYTES + bound + FOOT_BYTES] })
+    }
+
+    /// Whether compressing is in vain, as it is for archives, pictures and keys: as far as samples show, all bytes
+    /// occur equally often and nothing comes twice. Trying takes longer than for anything else, and they are large.
+    fn is_dense(&mut self, plain: &[u8]) -> bool {
+        let probe = plain.len() / 2..plain.len() / 2 + PROBE;
+        if plain.len() < 2 * PROBE || entropy(plain) < DENSE_BITS {
+            return false;
+        }
+        let compressed = self.compressor.deflate_compress(&plain[probe], &mut self.member);
+        compressed.is_ok_and(|length| length > PROBE - PROBE / 32)
     }
 
     /// A member of at most [`MEMBER`] bytes.
     fn member(&mut self, plain: &[u8]) -> io::Result<&[u8]> {
+        let dense = self.is_dense(plain);
+        let compressor = if dense { &mut self.copier } else { &mut self.compressor };
         let member = &mut self.member;
-        let compressed = self.compressor.deflate_compress(plain, &mut member[HEAD_BYTES..]);
+        let compressed = compressor.deflate_compress(plain, &mut member[HEAD_BYTES..]);
         let length = HEAD_BYTES + compressed.map_err(io::Error::other)?;
         let end = length + FOOT_BYTES;
         // A member is about as long as what is in it at most.
@@ -84,6 +108,19 @@ impl Packer {
         member[length + 4..end].copy_from_slice(&bytes);
         Ok(&member[..end])
     }
+}
+
+/// The bits that a byte holds on average if each is as likely as it is frequent, by samples from all over.
+fn entropy(plain: &[u8]) -> f64 {
+    let mut counts = [0_u32; 256];
+    for sample in plain.chunks(SAMPLE * SAMPLE_EVERY) {
+        for byte in &sample[..sample.len().min(SAMPLE)] {
+            counts[usize::from(*byte)] += 1;
+        }
+    }
+    let total = f64::from(counts.iter().sum::<u32>());
+    let bits = |count: &u32| -f64::from(*count) / total * (f64::from(*count) / total).log2();
+    counts.iter().filter(|count| **count > 0).map(bits).sum()
 }
 
 /// How long a member is that begins so; `None` if it does not say so as ours do.
@@ -272,6 +309,30 @@ mod tests {
             }
             assert_eq!(round(&plain).1, digest, "the same again");
         }
+    }
+
+    #[test]
+    fn what_does_not_compress_is_copied_and_what_repeats_is_not() {
+        let noise = |length: usize| {
+            let mut bytes = vec![0; length];
+            getrandom::fill(&mut bytes).unwrap();
+            bytes
+        };
+        let copied = |plain: &[u8]| {
+            let (compressed, ..) = round(plain);
+            for read in fuzz::both(&compressed) {
+                assert!(read.unwrap() == plain);
+            }
+            assert!(compressed.len() < plain.len() + plain.len() / 1000 + 100);
+            // RFC 1951, section 3.2.3: the kind of the first block.
+            compressed[HEAD_BYTES] >> 1 & 3 == 0
+        };
+        let mixed = [noise(MEMBER / 2), some(MEMBER / 2)].concat();
+        let again = noise(16 << 10).repeat(MEMBER / (16 << 10));
+        assert!(copied(&noise(2 * MEMBER + 12345)));
+        assert!(!copied(&some(MEMBER)));
+        assert!(!copied(&again) && round(&again).2 < 100_000);
+        assert!(round(&mixed).2 < MEMBER as u64 * 3 / 4);
     }
 
     #[test]
