@@ -88,6 +88,49 @@ fn an_image_travels_and_keeps_its_digest() {
     assert_eq!(other.docker(&format!("run --rm {by_digest} echo digest")).ok(), "digest");
 }
 
+/// The layers of what was pulled are known to the registry by the digests that they came with.
+#[test]
+fn an_image_made_of_a_pulled_one_sends_only_what_is_new() {
+    let registry = Registry::open();
+    let host = &registry.host;
+    let maker = Engine::with_images(&["busybox"]);
+    let archive = maker.dir.join("b.tar").display().to_string();
+    maker.berth(&format!("save -o {archive} busybox")).ok();
+    // Not compressed as we do it.
+    let base = format!("{host}/library/base:1");
+    let copy = ["copy", "--dest-tls-verify=false", "--dest-compress", "--dest-compress-level", "9"];
+    let from = format!("docker-archive:{archive}");
+    run(Command::new("skopeo").args(copy).args([&from, &format!("docker://{base}")])).ok();
+    let layers = |name: &str| {
+        let all = ["inspect", "--tls-verify=false", "--raw", &format!("docker://{name}")];
+        let text = run(Command::new("skopeo").args(all)).ok().to_owned();
+        let manifest: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let layers = manifest["layers"].as_array().unwrap().iter();
+        layers.map(|layer| layer["digest"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+
+    let engine = Engine::start();
+    engine.docker(&format!("pull -q {base}")).ok();
+    engine.docker(&format!("run --name it {base} touch /new")).ok();
+    let made = format!("{host}/team/made:1");
+    engine.docker(&format!("commit it {made}")).ok();
+    let pushed = engine.docker(&format!("push {made}"));
+    assert!(pushed.ok().contains(": Mounted from library/base\n"), "{pushed:?}");
+    assert_eq!(pushed.stdout.matches(": Pushed\n").count(), 1, "{pushed:?}");
+    let sent = layers(&made);
+    assert_eq!((&sent[..1], sent.len()), (&layers(&base)[..], 2));
+    // In the same repository it is there already; elsewhere it is the same.
+    engine.docker(&format!("tag {made} {host}/library/base:2")).ok();
+    let pushed = engine.docker(&format!("push {host}/library/base:2"));
+    assert!(pushed.ok().contains(": Layer already exists\n"), "{pushed:?}");
+    let second = Registry::open();
+    let elsewhere = format!("{}/made:1", second.host);
+    engine.docker(&format!("tag {made} {elsewhere}")).ok();
+    engine.docker(&format!("rmi -f {base}")).ok();
+    engine.docker(&format!("push {elsewhere}")).ok();
+    assert_eq!(layers(&elsewhere), sent);
+}
+
 #[test]
 fn what_skopeo_pushed_is_pulled() {
     let registry = Registry::open();

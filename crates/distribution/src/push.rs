@@ -16,7 +16,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName, LOCATION, RANGE};
 use hyper::{Method, Response, StatusCode};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use crate::client::pause;
@@ -116,48 +116,15 @@ impl Client {
         }
         let (for_store, name) = (images.clone(), reference.clone());
         let outgoing = Arc::new(blocking(move || for_store.outgoing(&name)).await?);
-        let from = mount_sources(images, reference, outgoing.id());
-        let mut running: JoinSet<Result<(), Error>> = JoinSet::new();
-        let mut seen: Vec<Digest> = Vec::new();
-        for (place, (layer, diff_id)) in outgoing.layers().enumerate() {
-            if seen.contains(&layer.digest) {
-                continue;
-            }
-            seen.push(layer.digest.clone());
-            if layer.is_foreign() {
-                let (id, status) = (diff_id.short().to_owned(), "Skipped foreign layer".to_owned());
-                on_update(Update { id, status, progress: None });
-                continue;
-            }
-            let upload = Upload {
-                client: self.clone(),
-                session: Arc::clone(session),
-                repository: reference.path().to_owned(),
-                descriptor: layer.clone(),
-                id: diff_id.short().to_owned(),
-                source: Source::Layer(Arc::clone(&outgoing), place),
-                from: from.clone(),
-                on_update: Arc::clone(on_update),
-            };
-            running.spawn(upload.run());
-        }
-        while let Some(done) = running.join_next().await {
-            done.unwrap_or_else(|error| Err(Error::Lie(format!("an upload ended: {error}"))))
-                .map_err(push_words)?;
-        }
-        let config = Bytes::copy_from_slice(outgoing.config());
-        let upload = Upload {
-            client: self.clone(),
-            session: Arc::clone(session),
-            repository: reference.path().to_owned(),
-            descriptor: descriptor(digest_of(&config), config.len() as u64),
-            id: String::new(),
-            source: Source::Bytes(config),
-            from,
-            on_update: Arc::new(|_| {}),
+        let uploads = Uploads {
+            client: self,
+            session,
+            repository: reference.path(),
+            from: mount_sources(images, reference, outgoing.id()),
+            on_update,
         };
-        upload.run().await.map_err(push_words)?;
-        self.push_manifest(images, session, reference, &outgoing, on_update).await
+        let (manifest, kind) = uploads.run(&outgoing).await.map_err(push_words)?;
+        self.push_manifest(images, session, reference, &outgoing, (manifest.into(), &kind), on_update).await
     }
 
     async fn push_manifest(
@@ -166,22 +133,112 @@ impl Client {
         session: &Session,
         reference: &Reference,
         outgoing: &Outgoing,
+        (manifest, kind): (Bytes, &str),
         on_update: &OnUpdate,
     ) -> Result<Pushed, Error> {
-        let (manifest, kind) = outgoing.manifest();
-        let digest = digest_of(manifest);
+        let digest = digest_of(&manifest);
+        let size = manifest.len() as u64;
         let tag = reference.tag().unwrap_or("latest").to_owned();
         let url = session.endpoint.url(&format!("{}/manifests/{tag}", reference.path()));
-        let ask = Ask::new(Method::PUT, url).bytes(kind, Bytes::copy_from_slice(manifest));
+        let ask = Ask::new(Method::PUT, url).bytes(kind, manifest);
         self.patiently(true, || session.send(&ask)).await.map_err(push_words)?;
         let (id, repository, named) = (outgoing.id().clone(), reference.clone(), digest.clone());
         let for_store = images.clone();
         let for_id = id.clone();
         blocking(move || for_store.name_by_digest(&for_id, &repository, &named)).await?;
-        let size = manifest.len() as u64;
         on_update(Update { status: format!("{tag}: digest: {digest} size: {size}"), ..Update::default() });
         Ok(Pushed { id, tag, digest, size })
     }
+}
+
+/// The uploads of one image.
+struct Uploads<'a> {
+    client: &'a Client,
+    session: &'a Arc<Session>,
+    repository: &'a str,
+    /// Repositories that layers may be mounted from.
+    from: Vec<String>,
+    on_update: &'a OnUpdate,
+}
+
+/// What was done of a push.
+enum Step {
+    /// The layer at this place is ready to be sent.
+    Ready(usize, Box<Descriptor>),
+    Sent,
+    /// The manifest, and its media type.
+    Sealed(Vec<u8>, String),
+}
+
+impl Uploads<'_> {
+    /// Sends the configuration and each layer as soon as it is compressed; the manifest that is to follow, with its
+    /// media type.
+    async fn run(&self, outgoing: &Arc<Outgoing>) -> Result<(Vec<u8>, String), Error> {
+        let mut steps: JoinSet<Result<Step, Error>> = JoinSet::new();
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let cores = Arc::new(Semaphore::new(cores));
+        for place in 0..outgoing.diff_ids().len() {
+            let (outgoing, cores) = (Arc::clone(outgoing), Arc::clone(&cores));
+            steps.spawn(async move {
+                let _core = cores.acquire().await;
+                let layer = blocking(move || outgoing.layer(place)).await?;
+                Ok(Step::Ready(place, Box::new(layer)))
+            });
+        }
+        let config = Bytes::copy_from_slice(outgoing.config());
+        let blob = descriptor(digest_of(&config), config.len() as u64);
+        steps.spawn(self.upload(blob, "", Source::Bytes(config), &(Arc::new(|_| {}) as OnUpdate)).sent());
+        let mut seen: Vec<Digest> = Vec::new();
+        let mut unready = outgoing.diff_ids().len();
+        let mut manifest = None;
+        if unready == 0 {
+            steps.spawn(seal(Arc::clone(outgoing)));
+        }
+        while let Some(done) = steps.join_next().await {
+            match done.unwrap_or_else(|error| Err(Error::Lie(format!("an upload ended: {error}"))))? {
+                Step::Sent => {}
+                Step::Sealed(bytes, kind) => manifest = Some((bytes, kind)),
+                Step::Ready(place, layer) => {
+                    unready -= 1;
+                    if unready == 0 {
+                        steps.spawn(seal(Arc::clone(outgoing)));
+                    }
+                    if seen.contains(&layer.digest) {
+                        continue;
+                    }
+                    seen.push(layer.digest.clone());
+                    let id = outgoing.diff_ids().get(place).map_or("", |diff_id| diff_id.short());
+                    if layer.is_foreign() {
+                        let (id, status) = (id.to_owned(), "Skipped foreign layer".to_owned());
+                        (self.on_update)(Update { id, status, progress: None });
+                        continue;
+                    }
+                    let source = Source::Layer(Arc::clone(outgoing), place);
+                    steps.spawn(self.upload(*layer, id, source, self.on_update).sent());
+                }
+            }
+        }
+        manifest.ok_or_else(|| Error::Lie("a push ended without a manifest".to_owned()))
+    }
+
+    fn upload(&self, descriptor: Descriptor, id: &str, source: Source, on_update: &OnUpdate) -> Upload {
+        Upload {
+            client: self.client.clone(),
+            session: Arc::clone(self.session),
+            repository: self.repository.to_owned(),
+            descriptor,
+            id: id.to_owned(),
+            source,
+            from: self.from.clone(),
+            on_update: Arc::clone(on_update),
+        }
+    }
+}
+
+/// Has the store keep what was compressed.
+async fn seal(outgoing: Arc<Outgoing>) -> Result<Step, Error> {
+    let (manifest, kind) = blocking(move || outgoing.manifest()).await?;
+    Ok(Step::Sealed(manifest, kind))
 }
 
 /// The names that a push means.
@@ -350,6 +407,10 @@ impl Upload {
         drop(permit);
         self.tell("Pushed", None);
         Ok(())
+    }
+
+    async fn sent(self) -> Result<Step, Error> {
+        self.run().await.map(|()| Step::Sent)
     }
 
     fn tell(&self, status: &str, progress: Option<(u64, u64)>) {

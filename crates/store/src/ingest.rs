@@ -193,6 +193,20 @@ impl Ingest {
         whole
     }
 
+    /// Opens a blob of this ingest or of the store, where those of this ingest are once it is published.
+    pub(crate) fn open_blob(&self, digest: &Digest) -> Result<std::fs::File, Error> {
+        let own = self.state().blobs.iter().find(|(other, _)| other == digest).map(|(_, name)| name.clone());
+        if let Some(name) = own {
+            let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+            match rustix::fs::openat(&self.dir, name.as_str(), flags, Mode::empty()) {
+                Ok(fd) => return Ok(fd.into()),
+                Err(Errno::NOENT) => {}
+                Err(error) => return Err(Error::io(format!("open {}", self.path(&name)))(error.into())),
+            }
+        }
+        self.shared.open_blob(digest)
+    }
+
     /// Whether a blob is in this ingest or in the store.
     pub(crate) fn has_blob(&self, digest: &Digest) -> bool {
         self.state().blobs.iter().any(|(other, _)| other == digest) || self.shared.index().has_blob(digest)

@@ -335,8 +335,9 @@ fn what_a_save_did_not_compress_is_compressed_for_a_registry() {
     let id = fixture.add("one:1", &[&tar_of("base", &[1; 100_000])]).unwrap();
     let leaves = |fixture: &Fixture| {
         let outgoing = fixture.store.images().outgoing(&name).unwrap();
-        let layers: Vec<_> = outgoing.layers().map(|(layer, _)| layer.clone()).collect();
-        (digest_of(outgoing.manifest().0), layers)
+        let layers: Vec<_> =
+            (0..outgoing.diff_ids().len()).map(|place| outgoing.layer(place).unwrap()).collect();
+        (digest_of(&outgoing.manifest().unwrap().0), layers)
     };
     let other = Fixture::new();
     other.load(&fixture.save(&["one:1"]).unwrap()).unwrap();
@@ -347,6 +348,43 @@ fn what_a_save_did_not_compress_is_compressed_for_a_registry() {
     third.load(&other.save(&["one:1"]).unwrap()).unwrap();
     assert_eq!(leaves(&third), (manifest, layers));
     assert_eq!(third.store.images().get("one:1").unwrap().id, id);
+}
+
+#[test]
+fn layers_leave_as_the_blobs_that_they_were_before() {
+    let fixture = Fixture::new();
+    let (base, top) = (tar_of("base", &[1; 100_000]), tar_of("top", &[2; 100_000]));
+    fixture.add("one:1", &[&base]).unwrap();
+    fixture.add("two:1", &[&base, &top, &base]).unwrap();
+    let images = fixture.store.images();
+    let one = images.outgoing(&"one:1".parse().unwrap()).unwrap();
+    let known = one.layer(0).unwrap();
+    one.manifest().unwrap();
+    drop(one);
+    let two = images.outgoing(&"two:1".parse().unwrap()).unwrap();
+    // What was compressed is read before the manifest makes it part of the store, and after.
+    let read = |place: usize| {
+        let mut bytes = Vec::new();
+        two.open(place).unwrap().read_to_end(&mut bytes).unwrap();
+        digest_of(&bytes)
+    };
+    let digests: Vec<_> = (0..3).map(|place| two.layer(place).unwrap().digest).collect();
+    assert_eq!((&digests[0], &digests[2]), (&known.digest, &known.digest));
+    assert_eq!((0..3).map(read).collect::<Vec<_>>(), digests);
+    let (manifest, _) = two.manifest().unwrap();
+    assert_eq!((0..3).map(read).collect::<Vec<_>>(), digests);
+    for digest in &digests {
+        assert!(String::from_utf8_lossy(&manifest).contains(digest.as_str()));
+    }
+    assert!(matches!(two.layer(3), Err(Error::NotFound(_))));
+    // They stay with either image.
+    images.remove("one:1", Remove { force: true, prune: true }, &|_| vec![]).unwrap();
+    drop(two);
+    let two = images.outgoing(&"two:1".parse().unwrap()).unwrap();
+    assert_eq!(two.manifest().unwrap().0, manifest);
+    let mut bytes = Vec::new();
+    two.open(0).unwrap().read_to_end(&mut bytes).unwrap();
+    assert_eq!(digest_of(&bytes), known.digest);
 }
 
 #[test]
@@ -373,10 +411,10 @@ fn what_came_without_compression_leaves_without() {
     let fixture = Fixture::new();
     fixture.load(&archive).unwrap();
     let name: Reference = "plain:1".parse().unwrap();
-    assert_eq!(fixture.store.images().outgoing(&name).unwrap().manifest().0, manifest.as_bytes());
+    assert_eq!(fixture.store.images().outgoing(&name).unwrap().manifest().unwrap().0, manifest.as_bytes());
     let other = Fixture::new();
     other.load(&fixture.save(&["plain:1"]).unwrap()).unwrap();
-    assert_eq!(other.store.images().outgoing(&name).unwrap().manifest().0, manifest.as_bytes());
+    assert_eq!(other.store.images().outgoing(&name).unwrap().manifest().unwrap().0, manifest.as_bytes());
 }
 
 /// An OCI layout as registries' tools write it: compressed layers, its own manifest, no manifest.json.

@@ -1,8 +1,9 @@
 //! `cargo xtask bench ship`: images to and from a registry on loopback, and archives, beside Docker, Podman and skopeo.
 //!
-//! The image is Debian with ten layers of 20 MB over it, cut from the programs and libraries of the lab, so that they
-//! are compressed as real layers are. Everything about it is removed before each round: a push compresses and sends
-//! all, a pull fetches and unpacks all. Before each step the disk is quiet, so that nobody pays for what others wrote.
+//! The image is Debian with ten layers of 20 MB over it: cut from the programs and libraries of the lab, so that they
+//! are compressed as programs are, or of random bytes, as archives, pictures and models seem to be. Everything about
+//! it is removed before each round: a push compresses and sends all, a pull fetches and unpacks all. Before each step
+//! the disk is quiet, so that nobody pays for what others wrote.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -20,13 +21,28 @@ const FOLDER: &str = "/var/tmp/berth-bench/ship";
 const LAYERS: usize = 10;
 const LAYER_BYTES: usize = 20 << 20;
 
+/// What the layers over Debian hold.
+#[derive(Clone, Copy)]
+enum Content {
+    Programs,
+    Random,
+}
+
 /// The tables, with our engine running as this process.
 pub(super) fn tables(daemon: u32) -> Outcome {
-    make_archive()?;
-    let archive = format!("{FOLDER}/image.tar");
     let idle = resident(daemon);
+    for (content, name) in [(Content::Programs, "programs"), (Content::Random, "random bytes")] {
+        table(content, name)?;
+    }
+    println!("| memory of our engine, MB | idle {idle} | at its peak {} |", peak(daemon));
+    Ok(())
+}
+
+fn table(content: Content, name: &str) -> Outcome {
+    make_archive(content)?;
+    let archive = format!("{FOLDER}/image.tar");
     println!(
-        "| an image of Debian and {LAYERS} layers of 20 MB, ms | berth | docker 26 | podman 5 | docker / berth |"
+        "| an image of Debian and {LAYERS} layers of 20 MB of {name}, ms | berth | docker 26 | podman 5 | docker / berth |"
     );
     println!("| --- | --- | --- | --- | --- |");
     let mut loads = Times::default();
@@ -61,7 +77,6 @@ pub(super) fn tables(daemon: u32) -> Outcome {
         "| skopeo copy of the archive to the registry | {:.1} ms |",
         skopeo(&archive)?.as_secs_f64() * 1e3
     );
-    println!("| memory of our engine, MB | idle {idle} | at its peak {} |", peak(daemon));
     fs::remove_dir_all(FOLDER)?;
     Ok(())
 }
@@ -105,15 +120,18 @@ fn skopeo(archive: &str) -> Result<Duration, Box<dyn std::error::Error>> {
 }
 
 /// Docker builds the image, once; every engine loads the same archive.
-fn make_archive() -> Outcome {
+fn make_archive(content: Content) -> Outcome {
     let _ = fs::remove_dir_all(FOLDER);
     fs::create_dir_all(FOLDER)?;
     let docker = &PEERS[1];
     let mut text = String::from("FROM benchbase:1\n");
-    let mut programs = programs();
+    let mut bytes_of_layers: Box<dyn std::io::Read> = match content {
+        Content::Programs => programs(),
+        Content::Random => Box::new(fs::File::open("/dev/urandom")?),
+    };
     for layer in 0..LAYERS {
         let mut bytes = vec![0; LAYER_BYTES];
-        programs.read_exact(&mut bytes)?;
+        bytes_of_layers.read_exact(&mut bytes)?;
         fs::File::create(format!("{FOLDER}/layer{layer}"))?.write_all(&bytes)?;
         text += &format!("COPY layer{layer} /layer{layer}\n");
     }

@@ -1,12 +1,11 @@
 //! Images that go to a registry: the documents and layers to send, byte for byte as they came, or made once and kept.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Read;
 use std::os::fd::AsFd;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use berth_oci::image::media_type;
+use berth_oci::image::{Document, media_type};
 use berth_oci::{Descriptor, Digest, Manifest, Reference};
 
 use super::save::{LayerSource, Saved, descriptor, json};
@@ -16,129 +15,191 @@ use crate::store::Shared;
 use crate::{Error, layer};
 
 /// An image to be sent. Its layers stay in the store while this is held.
+///
+/// An image that came with a manifest leaves with that manifest. Another one gets its layers compressed, each when it
+/// is asked for, so that one is on its way while the next is being compressed; and once all are, a manifest of
+/// Docker's schema 2. It keeps both, so that it leaves with the same digests each time.
 pub struct Outgoing {
     shared: Arc<Shared>,
-    _pins: Ingest,
-    saved: Saved,
+    ingest: Ingest,
+    image: Arc<Image>,
+    config: Vec<u8>,
+    layers: Vec<Mutex<Option<Ready>>>,
+    manifest: Mutex<Option<(Vec<u8>, String)>>,
+}
+
+/// A layer as the manifest names it, and where its bytes are.
+#[derive(Clone)]
+struct Ready {
+    descriptor: Descriptor,
+    source: LayerSource,
 }
 
 impl Images {
-    /// Prepares to send the image with this name or ID. An image that came with a manifest leaves with that
-    /// manifest; another one gets its layers compressed and a manifest of Docker's schema 2, which it keeps, so that
-    /// it leaves with the same digest each time. Blocking: compressing takes every core there is.
+    /// Prepares to send the image with this name or ID. Reads documents only.
     ///
-    /// Errors: [`Error::NotFound`]; a layer is damaged; the disk is full.
+    /// Errors: [`Error::NotFound`]; the image is damaged.
     pub fn outgoing(&self, name: &Reference) -> Result<Outgoing, Error> {
         let image = self.get(&name.to_string())?;
-        let pins = Ingest::begin(&self.shared)?;
-        for layer in &image.config.rootfs.diff_ids {
-            pins.use_present(layer)?;
-        }
-        if let Some(saved) = self.original(&image, std::collections::BTreeSet::new())? {
-            return Ok(Outgoing { shared: Arc::clone(&self.shared), _pins: pins, saved });
-        }
-        self.give_manifest(&image)?;
-        let image = self.get(image.id.as_str())?;
-        match self.original(&image, std::collections::BTreeSet::new())? {
-            Some(saved) => Ok(Outgoing { shared: Arc::clone(&self.shared), _pins: pins, saved }),
-            None => Err(Error::NotFound(format!("No such image: {}", image.id))),
-        }
-    }
-
-    /// Compresses the layers of an image and records the manifest that names them.
-    fn give_manifest(&self, image: &Image) -> Result<(), Error> {
         let ingest = Ingest::begin(&self.shared)?;
         let diff_ids = &image.config.rootfs.diff_ids;
         for layer in diff_ids {
             ingest.use_present(layer)?;
         }
-        let layers = compress_all(&ingest, diff_ids)?;
+        let shared = Arc::clone(&self.shared);
+        if let Some(saved) = self.original(&image, BTreeSet::new())? {
+            let Saved { config, manifest, manifest_type, layers, .. } = saved;
+            let layers = layers.into_iter().map(|(descriptor, source)| Ready { descriptor, source });
+            let layers = layers.map(|ready| Mutex::new(Some(ready))).collect();
+            let manifest = Mutex::new(Some((manifest, manifest_type)));
+            return Ok(Outgoing { shared, ingest, image, config, layers, manifest });
+        }
         let config = self.shared.read_blob(&image.id)?;
-        let manifest = Manifest {
-            schema_version: 2,
-            media_type: media_type::DOCKER_MANIFEST.to_owned(),
-            config: descriptor(media_type::DOCKER_CONFIG, image.id.clone(), config.len() as u64),
-            layers,
-            annotations: BTreeMap::new(),
-            other: serde_json::Map::new(),
-        };
-        let bytes = json(&manifest)?;
-        let digest = ingest.blob(&bytes)?;
-        let manifest_descriptor = descriptor(media_type::DOCKER_MANIFEST, digest, bytes.len() as u64);
-        let blobs = manifest.layers.into_iter().map(|layer| layer.digest).collect();
-        let image = NewImage {
-            config,
-            manifest: Some((manifest_descriptor, blobs)),
-            parent: None,
-            names: Vec::new(),
-        };
-        ingest.publish(&[image]).map(drop)
+        let known = self.known_blobs(&image);
+        let layers = diff_ids.iter().map(|layer| Mutex::new(known.get(layer).cloned())).collect();
+        Ok(Outgoing { shared, ingest, image, config, layers, manifest: Mutex::default() })
+    }
+
+    /// The layers of an image that other images came or went with, compressed: they need not be compressed again, and
+    /// registries know them by their digests.
+    fn known_blobs(&self, image: &Image) -> HashMap<Digest, Ready> {
+        let wanted = &image.config.rootfs.diff_ids;
+        let shares = |other: &Image| other.config.rootfs.diff_ids.iter().any(|layer| wanted.contains(layer));
+        let mut others: Vec<_> = self
+            .shared
+            .index()
+            .all()
+            .filter(|held| held.image.manifest.is_some() && shares(&held.image))
+            .map(|held| Arc::clone(&held.image))
+            .collect();
+        // Whatever the order of the index, the same blob is taken.
+        others.sort_by(|one, other| one.id.as_str().cmp(other.id.as_str()));
+        let mut known = HashMap::new();
+        for other in others {
+            let Some(manifest) = &other.manifest else { continue };
+            let Ok(bytes) = self.shared.read_blob(&manifest.digest) else { continue };
+            let Ok(Document::Manifest(manifest)) = Document::parse(&bytes) else { continue };
+            let diff_ids = &other.config.rootfs.diff_ids;
+            if manifest.layers.len() != diff_ids.len() {
+                continue;
+            }
+            for (layer, diff_id) in manifest.layers.iter().zip(diff_ids) {
+                let usable = wanted.contains(diff_id)
+                    && [media_type::DOCKER_LAYER_GZIP, media_type::LAYER_GZIP].contains(&&*layer.media_type)
+                    && layer.digest != *diff_id
+                    && self.shared.open_blob(&layer.digest).is_ok();
+                if usable {
+                    known
+                        .entry(diff_id.clone())
+                        .or_insert_with(|| Ready::gzip(layer.digest.clone(), layer.size));
+                }
+            }
+        }
+        known
     }
 }
 
-/// Compresses layers, as many at once as there are cores.
-fn compress_all(ingest: &Ingest, diff_ids: &[Digest]) -> Result<Vec<Descriptor>, Error> {
-    let next = AtomicUsize::new(0);
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(diff_ids.len());
-    let work = || -> Result<Vec<(usize, Descriptor)>, Error> {
-        let mut done = Vec::new();
-        loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(diff_id) = diff_ids.get(index) else { return Ok(done) };
-            let (digest, size) = ingest.compressed(diff_id)?;
-            done.push((index, descriptor(media_type::DOCKER_LAYER_GZIP, digest, size)));
-        }
-    };
-    let mut layers = std::thread::scope(|scope| {
-        let running: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        let mut all = Vec::with_capacity(diff_ids.len());
-        for thread in running {
-            let done = thread.join().unwrap_or_else(|_| Err(Error::Invalid("compressing panicked".into())));
-            all.extend(done?);
-        }
-        Ok::<_, Error>(all)
-    })?;
-    layers.sort_by_key(|(index, _)| *index);
-    Ok(layers.into_iter().map(|(_, layer)| layer).collect())
+impl Ready {
+    /// A layer that is a compressed blob.
+    fn gzip(digest: Digest, size: u64) -> Self {
+        let descriptor = descriptor(media_type::DOCKER_LAYER_GZIP, digest, size);
+        Self { descriptor, source: LayerSource::Blob }
+    }
 }
 
 impl Outgoing {
     /// The image's ID.
     pub fn id(&self) -> &Digest {
-        &self.saved.image.id
+        &self.image.id
     }
 
     /// The configuration, byte for byte.
     pub fn config(&self) -> &[u8] {
-        &self.saved.config
+        &self.config
     }
 
-    /// The manifest, byte for byte, and its media type.
-    pub fn manifest(&self) -> (&[u8], &str) {
-        (&self.saved.manifest, &self.saved.manifest_type)
+    /// The diff IDs of the layers, base first.
+    pub fn diff_ids(&self) -> &[Digest] {
+        &self.image.config.rootfs.diff_ids
     }
 
-    /// The layers as the manifest names them, base first, each with its diff ID.
-    pub fn layers(&self) -> impl Iterator<Item = (&Descriptor, &Digest)> {
-        let diff_ids = &self.saved.image.config.rootfs.diff_ids;
-        self.saved.layers.iter().map(|(descriptor, _)| descriptor).zip(diff_ids)
-    }
-
-    /// The bytes of a layer, by its place in [`Outgoing::layers`]. Reading blocks.
+    /// A layer as the manifest names it, by its place in [`Outgoing::diff_ids`]. Blocking: one that was never sent
+    /// is compressed now. Several threads may ask for several layers.
     ///
-    /// Errors: there is no such layer; it is damaged.
-    pub fn open(&self, place: usize) -> Result<Box<dyn Read + Send>, Error> {
-        let Some((descriptor, source)) = self.saved.layers.get(place) else {
-            return Err(Error::NotFound(format!("the image has no layer {place}")));
+    /// Errors: there is no such layer; it is damaged; the disk is full.
+    pub fn layer(&self, place: usize) -> Result<Descriptor, Error> {
+        self.ready(place).map(|ready| ready.descriptor)
+    }
+
+    fn ready(&self, place: usize) -> Result<Ready, Error> {
+        let missing = || Error::NotFound(format!("the image has no layer {place}"));
+        let mut layer = held(self.layers.get(place).ok_or_else(missing)?);
+        if let Some(ready) = &*layer {
+            return Ok(ready.clone());
+        }
+        let diff_id = self.diff_ids().get(place).ok_or_else(missing)?;
+        // A layer that is there twice is compressed once.
+        let first = self.diff_ids().iter().position(|other| other == diff_id);
+        let ready = match first.filter(|first| *first < place) {
+            Some(first) => self.ready(first)?,
+            None => {
+                let (digest, size) = self.ingest.compressed(diff_id)?;
+                Ready::gzip(digest, size)
+            }
         };
+        Ok(layer.insert(ready).clone())
+    }
+
+    /// The bytes of a layer, by its place. Reading blocks, and so does this if the layer is not compressed yet.
+    ///
+    /// Errors: those of [`Outgoing::layer`].
+    pub fn open(&self, place: usize) -> Result<Box<dyn Read + Send>, Error> {
+        let Ready { descriptor, source } = self.ready(place)?;
         match source {
-            LayerSource::Blob => Ok(Box::new(self.shared.open_blob(&descriptor.digest)?)),
+            LayerSource::Blob => Ok(Box::new(self.ingest.open_blob(&descriptor.digest)?)),
             LayerSource::Tar(diff_id) => {
-                let layer = self.shared.open_layer(diff_id)?;
+                let layer = self.shared.open_layer(&diff_id)?;
                 let tar =
                     layer::open_tar(layer.as_fd()).map_err(Error::io(format!("open layer {diff_id}")))?;
                 Ok(Box::new(tar))
             }
         }
     }
+
+    /// The manifest, byte for byte, and its media type. Blocking: an image that had none keeps it from now on, with
+    /// its compressed layers, all on the disk.
+    ///
+    /// Errors: those of [`Outgoing::layer`].
+    pub fn manifest(&self) -> Result<(Vec<u8>, String), Error> {
+        let mut manifest = held(&self.manifest);
+        if let Some(manifest) = &*manifest {
+            return Ok(manifest.clone());
+        }
+        Ok(manifest.insert((self.make_manifest()?, media_type::DOCKER_MANIFEST.to_owned())).clone())
+    }
+
+    fn make_manifest(&self) -> Result<Vec<u8>, Error> {
+        let layers: Vec<_> =
+            (0..self.layers.len()).map(|place| self.layer(place)).collect::<Result<_, _>>()?;
+        let blobs = layers.iter().map(|layer| layer.digest.clone()).collect();
+        let config = self.config.clone();
+        let manifest = Manifest {
+            schema_version: 2,
+            media_type: media_type::DOCKER_MANIFEST.to_owned(),
+            config: descriptor(media_type::DOCKER_CONFIG, self.id().clone(), config.len() as u64),
+            layers,
+            annotations: BTreeMap::new(),
+            other: serde_json::Map::new(),
+        };
+        let bytes = json(&manifest)?;
+        let digest = self.ingest.blob(&bytes)?;
+        let manifest = descriptor(media_type::DOCKER_MANIFEST, digest, bytes.len() as u64);
+        let image = NewImage { config, manifest: Some((manifest, blobs)), parent: None, names: Vec::new() };
+        self.ingest.publish(&[image])?;
+        Ok(bytes)
+    }
+}
+
+fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
