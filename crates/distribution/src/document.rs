@@ -21,8 +21,9 @@ use serde_json::{Map, Value};
 use crate::client::{pull_words, registry_of};
 use crate::endpoint::Endpoint;
 use crate::pull::next_page;
-use crate::push::{Elsewhere, Source, Upload, descriptor, push_words};
+use crate::push::{descriptor, push_words};
 use crate::session::{Ask, Session, encode, resolve};
+use crate::upload::{Elsewhere, Source, Upload};
 use crate::{Client, Credentials, Error, Options};
 
 /// The most referrers of one manifest that are read.

@@ -29,6 +29,7 @@ mod push;
 mod search;
 mod session;
 mod transport;
+mod upload;
 
 pub use client::{Client, Login, Resolved};
 pub use document::Put;

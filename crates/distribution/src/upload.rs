@@ -1,0 +1,325 @@
+//! One blob on its way to a registry: asked for, mounted from elsewhere, or sent, and taken up again where it broke off.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::FileExt as _;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+
+use berth_oci::{Descriptor, Reference};
+use berth_store::image::Outgoing;
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt as _;
+use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName, LOCATION, RANGE};
+use hyper::{Method, Response, StatusCode};
+use tokio::sync::mpsc;
+
+use crate::client::pause;
+use crate::pull::mount_path;
+use crate::session::{Ask, MakeBody, Session, encode, resolve};
+use crate::{Client, Credentials, Error, OnUpdate, Update};
+
+const PIECE: usize = 256 << 10;
+const PIECES: usize = 4;
+const PROGRESS_BYTES: u64 = 512 << 10;
+
+/// Where the bytes of an upload are.
+#[derive(Clone)]
+pub(crate) enum Source {
+    Layer(Arc<Outgoing>, usize),
+    Bytes(Bytes),
+    File(Arc<File>),
+    /// In another repository.
+    Elsewhere(Arc<Elsewhere>),
+}
+
+/// A blob of another repository, and who asks there.
+pub(crate) struct Elsewhere {
+    pub(crate) client: Client,
+    pub(crate) repository: Reference,
+    pub(crate) blob: Descriptor,
+    pub(crate) credentials: Option<Credentials>,
+}
+
+impl Source {
+    /// The bytes from their start on. Blocking.
+    fn open(&self) -> io::Result<Box<dyn io::Read + Send>> {
+        let failed = |error: &dyn std::fmt::Display| io::Error::other(error.to_string());
+        Ok(match self {
+            Self::Bytes(bytes) => Box::new(io::Cursor::new(bytes.clone())),
+            Self::Layer(outgoing, place) => outgoing.open(*place).map_err(|error| failed(&error))?,
+            Self::File(file) => Box::new(FileReader { file: Arc::clone(file), at: 0 }),
+            Self::Elsewhere(there) => {
+                let Elsewhere { client, repository, blob, credentials } = &**there;
+                Box::new(client.blob(repository, blob, credentials.as_ref()).map_err(|error| failed(&error))?)
+            }
+        })
+    }
+}
+
+/// Reads a file from its start, whoever else reads it.
+struct FileReader {
+    file: Arc<File>,
+    at: u64,
+}
+
+impl io::Read for FileReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(buffer, self.at)?;
+        self.at += read as u64;
+        Ok(read)
+    }
+}
+
+/// One blob on its way.
+pub(crate) struct Upload {
+    pub(crate) client: Client,
+    pub(crate) session: Arc<Session>,
+    pub(crate) repository: String,
+    pub(crate) descriptor: Descriptor,
+    /// What progress is told of.
+    pub(crate) id: String,
+    pub(crate) source: Source,
+    /// Repositories that it may be mounted from.
+    pub(crate) from: Vec<String>,
+    pub(crate) on_update: OnUpdate,
+}
+
+impl Upload {
+    pub(crate) async fn run(self) -> Result<(), Error> {
+        if self.is_there().await? {
+            self.tell("Layer already exists", None);
+            return Ok(());
+        }
+        let uploads = Arc::clone(&self.client.shared.uploads);
+        let permit = match uploads.try_acquire() {
+            Ok(permit) => permit,
+            Err(_) => {
+                self.tell("Waiting", None);
+                uploads.acquire().await.map_err(|_| Error::Lie("no uploads are allowed".to_owned()))?
+            }
+        };
+        let mut begun = None;
+        for from in &self.from {
+            let path = mount_path(&self.repository, &self.descriptor.digest, from);
+            let answer = self.session.send(&Ask::new(Method::POST, self.session.endpoint.url(&path))).await;
+            match answer {
+                Ok(answer) if answer.status() == StatusCode::CREATED => {
+                    self.tell(&format!("Mounted from {from}"), None);
+                    return Ok(());
+                }
+                Ok(answer) => begun = Some(answer.headers().clone()),
+                // A repository that may not be read is no place to mount from.
+                Err(Error::Unauthorized(_) | Error::Refused { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.send_all(begun).await?;
+        drop(permit);
+        self.tell("Pushed", None);
+        Ok(())
+    }
+
+    fn tell(&self, status: &str, progress: Option<(u64, u64)>) {
+        (self.on_update)(Update { id: self.id.clone(), status: status.to_owned(), progress });
+    }
+
+    async fn is_there(&self) -> Result<bool, Error> {
+        let path = format!("{}/blobs/{}", self.repository, self.descriptor.digest);
+        let ask = Ask::new(Method::HEAD, self.session.endpoint.url(&path));
+        match self.client.patiently(true, || self.session.send(&ask)).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.status() == 404 => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Uploads the bytes: one stream, taken up again where the registry lost it.
+    async fn send_all(&self, begun: Option<HeaderMap>) -> Result<(), Error> {
+        let mut at = match begun
+            .as_ref()
+            .and_then(|headers| location(self.session.endpoint.url("").as_str(), headers))
+        {
+            Some(at) => at,
+            None => self.begin().await?,
+        };
+        let mut offset = 0;
+        let mut attempt = 0;
+        loop {
+            let error = match self.send_from(&at, offset).await {
+                Ok(after) => return self.finish(&after).await,
+                Err(error) => error,
+            };
+            attempt += 1;
+            let lost = error.status() == 404 || error.status() == 416;
+            let wait = pause(&error, attempt)
+                .filter(|_| (error.is_passing() || lost) && attempt < self.client.shared.options.attempts);
+            let Some(wait) = wait else { return Err(error) };
+            tracing::info!(%error, offset, blob = %self.descriptor.digest, "an upload goes on after a failure");
+            tokio::time::sleep(wait).await;
+            (at, offset) = self.resume(&at).await?;
+        }
+    }
+
+    async fn begin(&self) -> Result<String, Error> {
+        let url = self.session.endpoint.url(&format!("{}/blobs/uploads/", self.repository));
+        let ask = Ask::new(Method::POST, url.clone());
+        let answer = self.client.patiently(true, || self.session.send(&ask)).await?;
+        location(&url, answer.headers()).ok_or_else(|| ask.failed("the registry names no place to upload to"))
+    }
+
+    /// Where an upload stands; a new one if the registry has forgotten it.
+    async fn resume(&self, at: &str) -> Result<(String, u64), Error> {
+        let ask = Ask::new(Method::GET, at.to_owned());
+        let Ok(answer) = self.session.send(&ask).await else { return Ok((self.begin().await?, 0)) };
+        let received = answer.headers().get(RANGE).and_then(|value| value.to_str().ok());
+        let last = received.and_then(|range| range.rsplit('-').next()?.parse::<u64>().ok());
+        match (location(at, answer.headers()), last) {
+            (Some(at), Some(last)) if last > 0 && last < self.descriptor.size => Ok((at, last + 1)),
+            _ => Ok((self.begin().await?, 0)),
+        }
+    }
+
+    /// Sends the bytes from an offset on; where to go on from there.
+    async fn send_from(&self, at: &str, offset: u64) -> Result<String, Error> {
+        let size = self.descriptor.size;
+        let sent = Arc::new(AtomicU64::new(offset));
+        let mut ask = Ask::new(Method::PATCH, at.to_owned())
+            .header(CONTENT_TYPE, "application/octet-stream")
+            .header(CONTENT_RANGE, &format!("{offset}-{}", size.saturating_sub(1)));
+        ask.body = Some(self.body(offset, &sent));
+        let answer: Response<Incoming> = self.session.send(&ask).await?;
+        location(at, answer.headers()).ok_or_else(|| ask.failed("the registry names no place to go on"))
+    }
+
+    async fn finish(&self, at: &str) -> Result<(), Error> {
+        let mark = if at.contains('?') { '&' } else { '?' };
+        let digest = &self.descriptor.digest;
+        let ask = Ask::new(Method::PUT, format!("{at}{mark}digest={}", encode(digest.as_str())))
+            .bytes("application/octet-stream", Bytes::new());
+        let answer = self.session.send(&ask).await?;
+        let stated = HeaderName::from_static("docker-content-digest");
+        match answer.headers().get(stated).and_then(|value| value.to_str().ok()) {
+            Some(stated) if stated != digest.as_str() => {
+                Err(Error::Lie(format!("the registry took {digest} for {stated}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn body(&self, offset: u64, sent: &Arc<AtomicU64>) -> MakeBody {
+        let (source, sent) = (self.source.clone(), Arc::clone(sent));
+        let (on_update, id, size) = (Arc::clone(&self.on_update), self.id.clone(), self.descriptor.size);
+        Arc::new(move || {
+            sent.store(offset, Ordering::Relaxed);
+            let (sender, receiver) = mpsc::channel(PIECES);
+            let source = source.clone();
+            tokio::task::spawn_blocking(move || feed(&source, offset, &sender));
+            let told = offset;
+            let on_update = Arc::clone(&on_update);
+            Outflow {
+                receiver,
+                left: size - offset,
+                sent: Arc::clone(&sent),
+                told,
+                size,
+                id: id.clone(),
+                on_update,
+            }
+            .boxed_unsync()
+        })
+    }
+}
+
+/// Reads a source from an offset on and hands the pieces over. Ends where nobody takes them any more.
+fn feed(source: &Source, offset: u64, to: &mpsc::Sender<io::Result<Bytes>>) {
+    let mut stream = match source.open() {
+        Ok(stream) => stream,
+        Err(error) => {
+            to.blocking_send(Err(error)).ok();
+            return;
+        }
+    };
+    if offset > 0
+        && let Err(error) = io::copy(&mut (&mut stream).take(offset), &mut io::sink())
+    {
+        to.blocking_send(Err(error)).ok();
+        return;
+    }
+    loop {
+        let mut piece = BytesMut::zeroed(PIECE);
+        match stream.read(&mut piece) {
+            Ok(0) => return,
+            Ok(read) => {
+                piece.truncate(read);
+                if to.blocking_send(Ok(piece.freeze())).is_err() {
+                    return;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                to.blocking_send(Err(error)).ok();
+                return;
+            }
+        }
+    }
+}
+
+/// The place that an answer names.
+fn location(base: &str, headers: &HeaderMap) -> Option<String> {
+    resolve(base, headers.get(LOCATION)?.to_str().ok()?)
+}
+
+/// A body of known length that tells how far it is.
+struct Outflow {
+    receiver: mpsc::Receiver<io::Result<Bytes>>,
+    left: u64,
+    sent: Arc<AtomicU64>,
+    told: u64,
+    size: u64,
+    id: String,
+    on_update: OnUpdate,
+}
+
+impl hyper::body::Body for Outflow {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        let piece = match self.receiver.poll_recv(context) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(None) if self.left > 0 => {
+                return Poll::Ready(Some(Err(io::ErrorKind::UnexpectedEof.into())));
+            }
+            Poll::Ready(None) => return Poll::Ready(None),
+            Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error))),
+            Poll::Ready(Some(Ok(piece))) => piece,
+        };
+        let length = piece.len() as u64;
+        let Some(left) = self.left.checked_sub(length) else {
+            return Poll::Ready(Some(Err(io::Error::other("the blob is longer than it was"))));
+        };
+        self.left = left;
+        let sent = self.sent.fetch_add(length, Ordering::Relaxed) + length;
+        if sent - self.told >= PROGRESS_BYTES || left == 0 {
+            self.told = sent;
+            let progress = Some((sent, self.size));
+            (self.on_update)(Update { id: self.id.clone(), status: "Pushing".to_owned(), progress });
+        }
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}
