@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 
 use berth_oci::{Descriptor, Reference};
 use berth_store::image::Outgoing;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName, LOCATION, RANGE};
@@ -250,20 +250,16 @@ fn feed(source: &Source, offset: u64, to: &mpsc::Sender<io::Result<Bytes>>) {
         return;
     }
     loop {
-        let mut piece = BytesMut::zeroed(PIECE);
-        match stream.read(&mut piece) {
+        let mut piece = Vec::with_capacity(PIECE);
+        let read = (&mut stream).take(PIECE as u64).read_to_end(&mut piece);
+        let piece = match read {
             Ok(0) => return,
-            Ok(read) => {
-                piece.truncate(read);
-                if to.blocking_send(Ok(piece.freeze())).is_err() {
-                    return;
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => {
-                to.blocking_send(Err(error)).ok();
-                return;
-            }
+            Ok(_) => Ok(piece.into()),
+            Err(error) => Err(error),
+        };
+        let failed = piece.is_err();
+        if to.blocking_send(piece).is_err() || failed {
+            return;
         }
     }
 }
