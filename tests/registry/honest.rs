@@ -162,7 +162,7 @@ fn a_closed_registry_wants_the_right_password() {
     for client in CLIENTS {
         let wrong = log_in(&engine, client, host, "wrong");
         let expect = format!(
-            "Error response from daemon: Get \"http://{host}/v2/\": unauthorized: authentication required"
+            "Error response from daemon: login attempt to http://{host}/v2/ failed with status: 401 Unauthorized"
         );
         assert!(wrong.fails(1).ends_with(&expect), "{wrong:?}");
         let right = log_in(&engine, client, host, "secret");

@@ -13,5 +13,6 @@ mod mirrors;
 mod secrets;
 mod seeds;
 mod server;
+mod tokens;
 
 use berth_tests::registry as debian;

@@ -66,6 +66,15 @@ impl Registry {
         Self::start(&format!("proxy:\n  remoteurl: http://{remote}\n"), |_| {})
     }
 
+    /// A registry that takes the tokens of the service at `realm`, signed by the owner of a certificate.
+    pub fn with_tokens(realm: &str, certificate: &str) -> Self {
+        let token = format!(
+            "auth:\n  token:\n    realm: {realm}\n    service: registry.test\n    issuer: tokens.test\n    \
+             rootcertbundle: {{dir}}/tokens.crt\n"
+        );
+        Self::start(&token, |dir| fs::write(dir.join("tokens.crt"), certificate).unwrap())
+    }
+
     fn with_tls_and(more: &str) -> (Self, String) {
         let tls = format!("  tls:\n    certificate: {{dir}}/server.crt\n    key: {{dir}}/server.key\n{more}");
         let registry = Self::start(&tls, |dir| {

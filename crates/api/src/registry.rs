@@ -45,10 +45,10 @@ impl std::fmt::Debug for AuthConfig {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct AuthResponse {
-    /// What to tell the user.
-    pub status: String,
     /// A refresh token to keep instead of the password; empty if there is none.
     pub identity_token: String,
+    /// What to tell the user.
+    pub status: String,
 }
 
 /// One line of a search.

@@ -13,7 +13,7 @@ use hyper::{HeaderMap, Method};
 use tokio::sync::Semaphore;
 
 use crate::endpoint::{Endpoint, HUB};
-use crate::session::{Ask, Session};
+use crate::session::{Ask, DENIED, Session};
 use crate::transport::Transport;
 use crate::{Credentials, Error, Options};
 
@@ -73,7 +73,8 @@ impl Client {
 
     /// Whether a registry takes these credentials.
     ///
-    /// Errors: [`Error::Unauthorized`] if it does not; [`Error::Transport`] if it cannot be asked.
+    /// Errors: [`Error::Refused`] or [`Error::Unconvinced`] if it does not; [`Error::Transport`] if it cannot be
+    /// asked.
     pub async fn login(&self, server: &str, credentials: &Credentials) -> Result<Login, Error> {
         let domain = registry_of(server);
         let mut last = None;
@@ -86,12 +87,16 @@ impl Client {
                 Some(credentials.clone()),
             )
             .offline();
-            match session.send(&Ask::new(Method::GET, url)).await {
+            match session.send(&Ask::new(Method::GET, url.clone())).await {
                 Ok(_) => {
                     let identity_token = session.refresh_token();
                     return Ok(Login { status: "Login Succeeded".to_owned(), identity_token });
                 }
                 Err(error) if endpoint.passes_on(&error) => last = last.or(Some(error)),
+                Err(Error::Refused { status: status @ 401, code, retry_after, .. }) => {
+                    let message = format!("login attempt to {url} failed with status: 401 Unauthorized");
+                    return Err(Error::Refused { status, code, message, retry_after });
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -107,16 +112,8 @@ impl Client {
         reference: &Reference,
         credentials: Option<&Credentials>,
     ) -> Result<Resolved, Error> {
-        self.resolve_at(reference, credentials).await.map(|(resolved, _)| resolved)
-    }
-
-    /// As [`Client::resolve`], with the sessions to get the rest from: the one that answered, then what is left.
-    pub(crate) async fn resolve_at(
-        &self,
-        reference: &Reference,
-        credentials: Option<&Credentials>,
-    ) -> Result<(Resolved, Vec<Arc<Session>>), Error> {
-        self.resolve_from(self.sessions(reference, credentials)?, reference).await
+        let found = self.resolve_from(self.sessions(reference, credentials)?, reference).await;
+        found.map(|(resolved, _)| resolved).map_err(look_words)
     }
 
     /// The sessions to pull from, in the order to ask them.
@@ -132,7 +129,8 @@ impl Client {
         Ok(endpoints.map(session).collect())
     }
 
-    /// As [`Client::resolve_at`], of these sessions.
+    /// The document that a name stands for, and the sessions to get the rest from: the one that answered, then what
+    /// is left.
     pub(crate) async fn resolve_from(
         &self,
         mut sessions: Vec<Arc<Session>>,
@@ -158,7 +156,7 @@ impl Client {
                         (Some(first), Error::Transport { .. }) => first,
                         (_, error) => error,
                     };
-                    return Err(pull_words(error, reference));
+                    return Err(error);
                 }
             }
         }
@@ -189,6 +187,9 @@ impl Client {
         let mut ask = Ask::new(Method::GET, url);
         for kind in MANIFESTS {
             ask = ask.header(ACCEPT, kind);
+        }
+        if reference.digest().is_none() {
+            ask = ask.told_as_head();
         }
         let (headers, document) = self.patiently(patient, || session.read(&ask, DOCUMENT_BYTES_MAX)).await?;
         let digest = digest_of(&document);
@@ -271,14 +272,20 @@ pub(crate) fn pull_words(error: Error, reference: &Reference) -> Error {
         _ if error.status() == 404 => {
             Error::NotFound(format!("manifest for {} not found: {message}", reference.familiar()))
         }
-        _ => match error {
-            Error::Unauthorized(text) if text.ends_with("authentication required") => {
-                Error::NotFound(format!(
-                    "pull access denied for {name}, repository does not exist or may require 'docker login': denied: requested access to the resource is denied"
-                ))
-            }
-            other => other,
-        },
+        _ => error,
+    }
+}
+
+/// What a registry says of a name that was only looked at, in Docker's words.
+fn look_words(error: Error) -> Error {
+    match error {
+        Error::Refused { status: 404, message, .. } => Error::NotFound(message),
+        Error::Refused { status: 401, code, .. } if code == "DENIED" => {
+            Error::Forbidden(format!("errors:\ndenied: {DENIED}\nunauthorized: authentication required\n"))
+        }
+        Error::Refused { status: 401, message, .. } => Error::Unauthorized(message),
+        Error::Refused { status: 403, message, .. } => Error::Forbidden(message),
+        other => other,
     }
 }
 

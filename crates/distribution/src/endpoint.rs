@@ -91,7 +91,7 @@ impl Endpoint {
             return false;
         }
         let refused = self.is_mirror
-            && (matches!(error, Error::Unauthorized(_)) || error.status() >= 400 || error.is_lie());
+            && (matches!(error, Error::Unconvinced { .. }) || error.status() >= 400 || error.is_lie());
         refused || matches!(error, Error::Transport { .. }) || error.is_passing()
     }
 }

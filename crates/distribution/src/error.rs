@@ -11,9 +11,22 @@ pub enum Error {
     /// Nothing has this name; the message is whole.
     #[error("{0}")]
     NotFound(String),
-    /// The registry wants other credentials, or forbids it; the message is whole.
+    /// Other credentials are wanted; the message is whole.
     #[error("{0}")]
     Unauthorized(String),
+    /// It is forbidden; the message is whole.
+    #[error("{0}")]
+    Forbidden(String),
+    /// There is nothing to convince the registry with: its token service refuses, or nobody logged in.
+    #[error("{method} \"{url}\": {why}")]
+    Unconvinced {
+        /// The method in Go's spelling: `Get`.
+        method: String,
+        /// What the registry was asked for.
+        url: String,
+        /// Why.
+        why: String,
+    },
     /// No answer came.
     #[error("{method} \"{url}\": {why}")]
     Transport {
@@ -56,6 +69,8 @@ pub enum Class {
     NotFound,
     /// Other credentials are needed.
     Unauthorized,
+    /// It is forbidden.
+    Forbidden,
     /// The registry, the way there, or this machine failed.
     Internal,
 }
@@ -67,11 +82,14 @@ impl Error {
             Self::Invalid(_) => Class::Invalid,
             Self::NotFound(_) => Class::NotFound,
             Self::Unauthorized(_) => Class::Unauthorized,
+            Self::Forbidden(_) => Class::Forbidden,
             Self::Store(error) => match error.kind() {
                 berth_store::Kind::NotFound => Class::NotFound,
                 _ => Class::Internal,
             },
-            Self::Transport { .. } | Self::Refused { .. } | Self::Lie(_) => Class::Internal,
+            Self::Transport { .. } | Self::Unconvinced { .. } | Self::Refused { .. } | Self::Lie(_) => {
+                Class::Internal
+            }
         }
     }
 

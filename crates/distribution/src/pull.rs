@@ -95,7 +95,7 @@ impl Client {
         for endpoint in crate::endpoint::Endpoint::all(&self.shared.options, repository)? {
             let session = self.session(endpoint, repository, "pull", credentials);
             let mut tags = BTreeSet::new();
-            let mut url = session.endpoint.url(&format!("{}/tags/list?n=1000", repository.path()));
+            let mut url = session.endpoint.url(&format!("{}/tags/list", repository.path()));
             loop {
                 let ask = Ask::new(Method::GET, url.clone());
                 let read = self.patiently(true, || session.read(&ask, TAGS_BYTES_MAX)).await;
@@ -171,7 +171,8 @@ impl Client {
     ) -> Result<Pulled, Error> {
         let mut sessions = self.sessions(reference, pull.credentials.as_ref())?;
         loop {
-            let (top, left) = self.resolve_from(sessions, reference).await?;
+            let (top, left) =
+                self.resolve_from(sessions, reference).await.map_err(|error| pull_words(error, reference))?;
             let error = match self.pull_from(images, pull, reference, (top, &left), on_update).await {
                 // A mirror that lies is no reason to go without the image: the others are asked for all of it.
                 Err(error) if error.is_lie() && left.len() > 1 && left[0].endpoint.is_mirror => error,

@@ -80,7 +80,9 @@ impl Client {
             match session.send(&ping).await {
                 Ok(_) => return Ok(Arc::new(session)),
                 Err(error) if session.endpoint.passes_on(&error) => last = last.or(Some(error)),
-                Err(error) => return Err(push_words(error)),
+                Err(error @ (Error::Transport { .. } | Error::Lie(_))) => return Err(error),
+                // It is there. What it does not allow is told when it is asked for that.
+                Err(_) => return Ok(Arc::new(session)),
             }
         }
         Err(last.unwrap_or_else(|| Error::NotFound("no endpoint".to_owned())))
@@ -298,8 +300,9 @@ pub(crate) fn descriptor(digest: Digest, size: u64) -> Descriptor {
 
 /// A refused push in Docker's words.
 pub(crate) fn push_words(error: Error) -> Error {
-    match error.code() {
-        "DENIED" => Error::Unauthorized(error.to_string()),
-        _ => error,
+    match error {
+        Error::Unconvinced { why, .. } => Error::Unauthorized(why),
+        Error::Refused { status: 401 | 403, message, .. } => Error::Unauthorized(message),
+        other => other,
     }
 }

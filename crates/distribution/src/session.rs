@@ -24,10 +24,10 @@ use crate::{Credentials, Error};
 /// The time in which a registry must begin to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 const REDIRECTS_MAX: u32 = 8;
+/// What Docker says of a token that does not open what was asked for.
+pub(crate) const DENIED: &str = "requested access to the resource is denied";
 /// The largest error body or token that is read.
 const SMALL_BYTES_MAX: usize = 1 << 20;
-
-const NO_CREDENTIALS: &str = "no basic auth credentials";
 
 /// What makes the body of a request, anew for each try.
 pub(crate) type MakeBody = Arc<dyn Fn() -> Body + Send + Sync>;
@@ -39,11 +39,33 @@ pub(crate) struct Ask {
     pub(crate) url: String,
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
     pub(crate) body: Option<MakeBody>,
+    /// Another repository that this reads from.
+    reads: Option<String>,
+    /// The method in Go's spelling, as errors tell it.
+    told: &'static str,
 }
 
 impl Ask {
     pub(crate) fn new(method: Method, url: String) -> Self {
-        Self { method, url, headers: Vec::new(), body: None }
+        let told = match method {
+            Method::GET => "Get",
+            Method::HEAD => "Head",
+            Method::POST => "Post",
+            Method::PUT => "Put",
+            Method::PATCH => "Patch",
+            _ => "Delete",
+        };
+        Self { method, url, headers: Vec::new(), body: None, reads: None, told }
+    }
+
+    /// The same, which reads from another repository, too.
+    pub(crate) fn reading(self, repository: &str) -> Self {
+        Self { reads: Some(repository.to_owned()), ..self }
+    }
+
+    /// The same, which errors tell of as a question for the head alone: Docker asks that first.
+    pub(crate) fn told_as_head(self) -> Self {
+        Self { told: "Head", ..self }
     }
 
     pub(crate) fn header(mut self, name: HeaderName, value: &str) -> Self {
@@ -61,21 +83,18 @@ impl Ask {
 
     /// An answer that is not followed, in Go's form.
     pub(crate) fn refuse(&self, why: impl std::fmt::Display) -> Error {
-        Error::Lie(format!("{} \"{}\": {why}", go_method(&self.method), self.url))
+        Error::Lie(format!("{} \"{}\": {why}", self.told, self.url))
     }
 
     /// An error of the way there, in Go's form.
     pub(crate) fn failed(&self, why: impl std::fmt::Display) -> Error {
-        Error::Transport { method: go_method(&self.method), url: self.url.clone(), why: why.to_string() }
+        Error::Transport { method: self.told.to_owned(), url: self.url.clone(), why: why.to_string() }
     }
-}
 
-/// How far the identity of a session is settled.
-#[derive(Clone, Default)]
-enum Identity {
-    #[default]
-    Unasked,
-    Header(HeaderValue),
+    /// There is nothing to convince the registry with.
+    fn unconvinced(&self, why: impl std::fmt::Display) -> Error {
+        Error::Unconvinced { method: self.told.to_owned(), url: self.url.clone(), why: why.to_string() }
+    }
 }
 
 /// Requests about one repository (or none) at one endpoint.
@@ -85,7 +104,10 @@ pub(crate) struct Session {
     /// The token scopes to ask for.
     scopes: Vec<String>,
     credentials: Option<Credentials>,
-    identity: Mutex<Identity>,
+    /// The header that says who asks, once that was asked for.
+    identity: Mutex<Option<HeaderValue>>,
+    /// Who asks for the next identity; the others wait for that one.
+    turn: tokio::sync::Mutex<()>,
     /// Whether a token service is asked for a refresh token, and the one that it gave.
     offline: Option<Mutex<String>>,
 }
@@ -100,10 +122,11 @@ impl Session {
         // What is meant for a registry is nobody else's, a mirror of it included.
         let credentials = credentials.filter(|it| !it.is_empty() && !endpoint.is_mirror);
         let identity = match credentials.as_ref().map(|it| it.registry_token.as_str()) {
-            Some(token) if !token.is_empty() => bearer(token).map_or(Identity::Unasked, Identity::Header),
-            _ => Identity::Unasked,
+            Some(token) if !token.is_empty() => bearer(token),
+            _ => None,
         };
-        Self { shared, endpoint, scopes, credentials, identity: Mutex::new(identity), offline: None }
+        let (identity, turn) = (Mutex::new(identity), tokio::sync::Mutex::default());
+        Self { shared, endpoint, scopes, credentials, identity, turn, offline: None }
     }
 
     /// The same, which asks for a token that can be kept instead of the password.
@@ -121,43 +144,31 @@ impl Session {
     /// Sends a request and waits for the head of the answer. A challenge is answered once; redirects of reads are
     /// followed, without credentials where they lead to another host. Answers of 400 and more are errors.
     pub(crate) async fn send(&self, ask: &Ask) -> Result<Response<Incoming>, Error> {
-        let first = self.try_once(ask).await?;
-        if first.status() != StatusCode::UNAUTHORIZED {
-            return checked(ask, first).await;
+        let known = self.identity();
+        let mut answer = self.try_once(ask).await?;
+        if answer.status() != StatusCode::UNAUTHORIZED {
+            return checked(ask, answer).await;
         }
-        let offered: Vec<Challenge> = first
-            .headers()
-            .get_all(WWW_AUTHENTICATE)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(challenges)
-            .collect();
-        match self.answer(ask, &offered).await? {
-            Some(header) => {
-                *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = Identity::Header(header);
-                checked(ask, self.try_once(ask).await?).await
+        let mut turn = self.turn.lock().await;
+        if self.identity() != known {
+            // Somebody else has asked meanwhile.
+            drop(turn);
+            answer = self.try_once(ask).await?;
+            if answer.status() != StatusCode::UNAUTHORIZED {
+                return checked(ask, answer).await;
             }
-            None if offered.iter().any(|challenge| challenge.scheme == "basic")
-                && self.credentials.is_none() =>
-            {
-                Err(match ask.method {
-                    // As Docker: who reads is told of what, who writes knows.
-                    Method::GET if ask.url.contains("/manifests/") => Error::Refused {
-                        status: 401,
-                        code: String::new(),
-                        message: ask.failed(NO_CREDENTIALS).to_string(),
-                        retry_after: None,
-                    },
-                    _ => Error::Refused {
-                        status: 401,
-                        code: String::new(),
-                        message: NO_CREDENTIALS.to_owned(),
-                        retry_after: None,
-                    },
-                })
-            }
-            None => checked(ask, first).await,
+            turn = self.turn.lock().await;
         }
+        match self.answer(ask, &all_challenges(answer.headers())).await? {
+            Some(header) => *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = Some(header),
+            None => return checked(ask, answer).await,
+        }
+        drop(turn);
+        checked(ask, self.try_once(ask).await?).await
+    }
+
+    fn identity(&self) -> Option<HeaderValue> {
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The whole of a small answer.
@@ -208,8 +219,7 @@ impl Session {
             if let Ok(agent) = HeaderValue::from_str(&self.shared.options.user_agent) {
                 headers.insert(USER_AGENT, agent);
             }
-            let identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            if let (Identity::Header(header), true) = (identity, is_own) {
+            if let (Some(header), true) = (self.identity(), is_own) {
                 headers.insert(AUTHORIZATION, header);
             }
         }
@@ -233,9 +243,18 @@ impl Session {
         if let Some(challenge) = offered.iter().find(|challenge| challenge.scheme == "bearer") {
             return self.token(ask, challenge).await.map(|token| bearer(&token));
         }
-        let is_basic = offered.iter().any(|challenge| challenge.scheme == "basic");
-        let named = self.credentials.as_ref().filter(|it| !it.username.is_empty());
-        Ok(named.filter(|_| is_basic).and_then(|it| basic(&it.username, &it.password)))
+        if !offered.iter().any(|challenge| challenge.scheme == "basic") {
+            return Ok(None);
+        }
+        match self.named() {
+            Some(it) => Ok(basic(&it.username, &it.password)),
+            None => Err(ask.unconvinced("no basic auth credentials")),
+        }
+    }
+
+    /// A name and its password.
+    fn named(&self) -> Option<&Credentials> {
+        self.credentials.as_ref().filter(|it| !it.username.is_empty() && !it.password.is_empty())
     }
 
     /// A token from the service that the challenge names.
@@ -259,6 +278,8 @@ impl Session {
         if scopes.is_empty() {
             scopes.extend(stated.split(' ').filter(|scope| !scope.is_empty()));
         }
+        let read = ask.reads.as_ref().map(|repository| format!("repository:{repository}:pull"));
+        scopes.extend(read.as_deref());
         let refresh = credentials.map(|it| it.identity_token.as_str()).filter(|token| !token.is_empty());
         let request = match refresh {
             Some(refresh) => {
@@ -275,7 +296,7 @@ impl Session {
             None => {
                 let mut pairs = vec![("service", service)];
                 pairs.extend(scopes.iter().map(|scope| ("scope", *scope)));
-                let user = credentials.filter(|it| !it.username.is_empty());
+                let user = self.named();
                 if let Some(user) = user {
                     pairs.push(("account", &user.username));
                     if self.offline.is_some() {
@@ -290,7 +311,10 @@ impl Session {
                 request
             }
         };
-        self.ask_token(&request).await
+        self.ask_token(&request).await.map_err(|error| match error {
+            Error::Refused { message, .. } => ask.unconvinced(message),
+            other => other,
+        })
     }
 
     async fn ask_token(&self, request: &Ask) -> Result<String, Error> {
@@ -338,6 +362,27 @@ fn retry_after(headers: &HeaderMap, now: jiff::Timestamp) -> Option<u64> {
     })
 }
 
+fn all_challenges(headers: &HeaderMap) -> Vec<Challenge> {
+    let values = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(challenges).collect()
+}
+
+/// What a challenge says is wrong with the token that was shown (RFC 6750, section 3.1): the code and the words that
+/// Docker has for it.
+fn token_refusal(headers: &HeaderMap) -> Option<(&'static str, String)> {
+    all_challenges(headers).into_iter().filter(|challenge| challenge.scheme == "bearer").find_map(
+        |challenge| {
+            let (code, words) = match challenge.get("error")? {
+                "invalid_token" => ("UNAUTHORIZED", "authentication required"),
+                "insufficient_scope" => ("DENIED", DENIED),
+                _ => return None,
+            };
+            let words = challenge.get("error_description").map_or_else(|| words.to_owned(), clean);
+            Some((code, format!("{}: {words}", code.to_ascii_lowercase())))
+        },
+    )
+}
+
 /// Turns an answer of 400 and more into an error.
 async fn checked(ask: &Ask, answer: Response<Incoming>) -> Result<Response<Incoming>, Error> {
     let status = answer.status();
@@ -345,6 +390,10 @@ async fn checked(ask: &Ask, answer: Response<Incoming>) -> Result<Response<Incom
         return Ok(answer);
     }
     let retry_after = retry_after(answer.headers(), jiff::Timestamp::now());
+    if let Some((code, message)) = token_refusal(answer.headers()) {
+        let (status, code) = (status.as_u16(), code.to_owned());
+        return Err(Error::Refused { status, code, message, retry_after });
+    }
     let body = if ask.method == Method::HEAD {
         Bytes::new()
     } else {
@@ -365,12 +414,7 @@ async fn checked(ask: &Ask, answer: Response<Incoming>) -> Result<Response<Incom
         }
         _ => message,
     };
-    match status {
-        StatusCode::UNAUTHORIZED => {
-            Err(Error::Unauthorized(format!("{} \"{}\": {message}", go_method(&ask.method), ask.url)))
-        }
-        _ => Err(Error::Refused { status: status.as_u16(), code, message, retry_after }),
-    }
+    Err(Error::Refused { status: status.as_u16(), code, message, retry_after })
 }
 
 #[derive(Deserialize)]
@@ -413,7 +457,7 @@ pub(crate) fn refusal(status: StatusCode, body: &[u8]) -> (String, Option<String
             Some("unauthorized: authentication required".to_owned())
         }
         StatusCode::UNAUTHORIZED => Some(format!("unauthorized: {}", clean(&parsed.details))),
-        StatusCode::FORBIDDEN => Some("denied: requested access to the resource is denied".to_owned()),
+        StatusCode::FORBIDDEN => Some(format!("denied: {DENIED}")),
         StatusCode::TOO_MANY_REQUESTS => Some("toomanyrequests: too many requests".to_owned()),
         _ => None,
     };
@@ -493,12 +537,6 @@ fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
         Some(error) => crate::transport::go_words(error),
         None => deepest.to_string(),
     }
-}
-
-fn go_method(method: &Method) -> String {
-    let text = method.as_str().to_ascii_lowercase();
-    let mut characters = text.chars();
-    characters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(characters).collect()
 }
 
 #[cfg(test)]

@@ -105,7 +105,8 @@ impl Upload {
         let mut begun = None;
         for from in &self.from {
             let path = mount_path(&self.repository, &self.descriptor.digest, from);
-            let answer = self.session.send(&Ask::new(Method::POST, self.session.endpoint.url(&path))).await;
+            let ask = Ask::new(Method::POST, self.session.endpoint.url(&path)).reading(from);
+            let answer = self.session.send(&ask).await;
             match answer {
                 Ok(answer) if answer.status() == StatusCode::CREATED => {
                     self.tell(&format!("Mounted from {from}"), None);
@@ -113,7 +114,7 @@ impl Upload {
                 }
                 Ok(answer) => begun = Some(answer.headers().clone()),
                 // A repository that may not be read is no place to mount from.
-                Err(Error::Unauthorized(_) | Error::Refused { .. }) => {}
+                Err(Error::Unconvinced { .. } | Error::Refused { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -132,7 +133,8 @@ impl Upload {
         let ask = Ask::new(Method::HEAD, self.session.endpoint.url(&path));
         match self.client.patiently(true, || self.session.send(&ask)).await {
             Ok(_) => Ok(true),
-            Err(error) if error.status() == 404 => Ok(false),
+            // Who may only write is told so where it writes.
+            Err(error) if matches!(error.status(), 401 | 403 | 404) => Ok(false),
             Err(error) => Err(error),
         }
     }

@@ -89,6 +89,7 @@ pub(super) fn error(error: berth_distribution::Error) -> Error {
         Class::Invalid => Error::InvalidParameter(text),
         Class::NotFound => Error::NotFound(text),
         Class::Unauthorized => Error::Unauthorized(text),
+        Class::Forbidden => Error::Forbidden(text),
         Class::Internal => Error::Internal(text),
     }
 }
