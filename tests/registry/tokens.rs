@@ -180,6 +180,12 @@ fn who_may_not_is_told_as_docker_tells() {
         let path = format!("/distribution/{host}/team/x:1/json");
         assert_eq!(ask("GET", &path, login, ""), (status, words), "{path} {login:?}");
     }
+    // Progress comes in lines that end as Docker's do.
+    let raw = run(Command::new("curl")
+        .args(["-s", "-X", "POST", "--unix-socket"])
+        .arg(engine.socket())
+        .args(["-H", "X-Registry-Auth: e30=", &format!("http://x/v1.45/images/{token}/team/x/push?tag=1")]));
+    assert_eq!(raw.stdout.matches("}\r\n").count(), 2, "{raw:?}");
     let access = format!(
         "pull access denied for {token}/team/x, repository does not exist or may require 'docker login': {denied}"
     );

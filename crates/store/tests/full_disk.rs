@@ -131,6 +131,47 @@ fn loading_fails_clearly_and_works_again_with_space() {
     assert_eq!(store.images().list(true).len(), 1);
 }
 
+#[test]
+fn what_leaves_for_a_registry_is_compressed_when_there_is_space() {
+    let disk = Disk::new(16);
+    let store = Store::open(&Options::new(disk.root())).unwrap();
+    let layers = [tar_of("one", &noise(900_000, 1)), tar_of("two", &noise(900_000, 2))];
+    let config = config(&[&layers[0], &layers[1]], "out");
+    let manifest = br#"[{"Config":"c.json","RepoTags":["out:1"],"Layers":["one","two"]}]"#;
+    let [one, two] = &layers;
+    let files = [(file("one"), &one[..]), (file("two"), two), (file("c.json"), &config[..])];
+    let files = [&files[..], &[(file("manifest.json"), &manifest[..])]].concat();
+    store.images().load(&tar(&files)[..], &|_| {}).unwrap();
+    let name = "out:1".parse().unwrap();
+    let leave = || {
+        let outgoing = store.images().outgoing(&name)?;
+        for place in 0..2 {
+            std::io::copy(&mut outgoing.open(place)?, &mut std::io::sink()).unwrap();
+        }
+        outgoing.manifest()
+    };
+    let (mut failed, mut last) = (0, None);
+    for left in [0, 4_096, 8_192, 100_000, 500_000, 1_000_000, 1_200_000, 5_000_000] {
+        disk.fill(left);
+        match leave() {
+            Ok(manifest) => last = Some(manifest),
+            Err(error) => {
+                failed += 1;
+                assert!(last.is_none() && says_full(&error), "with {left} bytes left: {error}");
+                assert_eq!(common::names_in(&disk.root().join("blobs/sha256")).len(), 1, "the configuration");
+            }
+        }
+        wait_until_empty(&disk.root().join("ingest"));
+        wait_until_empty(&disk.root().join("trash"));
+        disk.free();
+    }
+    assert!(failed > 0 && last.is_some(), "{failed} failed");
+    // What was kept is what leaves from now on, with no space at all but for the pins.
+    disk.fill(100_000);
+    assert_eq!(leave().ok(), last);
+    disk.free();
+}
+
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Note(String);
 

@@ -95,9 +95,14 @@ impl Answer {
         Self::Response(response)
     }
 
-    /// 200 and JSON values, one a line.
+    /// 200 and JSON values, one a line that ends as Docker ends those that tell progress.
     pub(crate) fn json_lines<T: Serialize>(stream: impl Stream<Item = T> + Send + 'static) -> Self {
-        Self::stream("application/json", stream.map(|value| json_line(&value)))
+        let line = |value: &T| {
+            let mut line = json::to_vec_html(value).map_err(io::Error::other)?;
+            line.extend_from_slice(b"\r\n");
+            Ok(line.into())
+        };
+        Self::stream("application/json", stream.map(move |value| line(&value)))
     }
 
     /// Any status, content type and body.
