@@ -23,7 +23,7 @@ pub struct Message {
     pub id: String,
     /// A result, in the terms of the work.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub aux: Option<serde_json::Value>,
+    pub aux: Option<crate::registry::PushResult>,
     /// What went wrong; nothing follows.
     #[serde(rename = "errorDetail", skip_serializing_if = "Option::is_none")]
     pub error_detail: Option<ErrorDetail>,

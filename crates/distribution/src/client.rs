@@ -92,7 +92,7 @@ impl Client {
                     let identity_token = session.refresh_token();
                     return Ok(Login { status: "Login Succeeded".to_owned(), identity_token });
                 }
-                Err(error) if endpoint.passes_on(&error) => last = last.or(Some(error)),
+                Err(error) if endpoint.passes_on(&error) => last = Some(Error::or_last(last, error)),
                 Err(Error::Refused { status: status @ 401, code, retry_after, .. }) => {
                     let message = format!("login attempt to {url} failed with status: 401 Unauthorized");
                     return Err(Error::Refused { status, code, message, retry_after });
@@ -146,14 +146,14 @@ impl Client {
                     tracing::info!(%error, endpoint = %session.endpoint.url(""), "trying the next endpoint");
                     // What a mirror says matters least.
                     if !session.endpoint.is_mirror {
-                        first_error = first_error.or(Some(error));
+                        first_error = Some(Error::or_last(first_error, error));
                     }
                     sessions.remove(0);
                 }
                 Err(error) => {
                     // A registry that speaks no TLS and is not there in clear either is not there.
                     let error = match (first_error, error) {
-                        (Some(first), Error::Transport { .. }) => first,
+                        (first, error @ Error::Transport { .. }) => Error::or_last(first, error),
                         (_, error) => error,
                     };
                     return Err(error);
@@ -191,7 +191,14 @@ impl Client {
         if reference.digest().is_none() {
             ask = ask.told_as_head();
         }
-        let (headers, document) = self.patiently(patient, || session.read(&ask, DOCUMENT_BYTES_MAX)).await?;
+        let read = self.patiently(patient, || session.read(&ask, DOCUMENT_BYTES_MAX)).await;
+        let (headers, document) = read.map_err(|error| match error {
+            // Docker knocks first.
+            Error::Transport { why, .. } if why.starts_with("dial ") => {
+                Ask::new(Method::GET, session.endpoint.url("")).failed(why)
+            }
+            other => other,
+        })?;
         let digest = digest_of(&document);
         if let Some(expected) = reference.digest().filter(|expected| **expected != digest) {
             return Err(Error::Lie(format!(

@@ -109,6 +109,18 @@ impl Error {
         if is_word(&second) && !is_word(&self) { second } else { self }
     }
 
+    /// Of two endpoints that were asked in turn the error to tell: the first, unless nobody could be reached at all.
+    pub(crate) fn or_last(first: Option<Self>, last: Self) -> Self {
+        match first {
+            Some(first) if !(first.is_unreached() && last.is_unreached()) => first,
+            _ => last,
+        }
+    }
+
+    fn is_unreached(&self) -> bool {
+        matches!(self, Self::Transport { why, .. } if why.starts_with("dial "))
+    }
+
     /// Whether what came is not what was promised, which another endpoint may do better.
     pub(crate) fn is_lie(&self) -> bool {
         match self {

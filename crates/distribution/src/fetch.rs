@@ -41,7 +41,11 @@ impl Client {
             return Err(ask.failed(format!("unsupported protocol scheme {scheme:?}")));
         }
         let host = Endpoint::stranger(&url).filter(|endpoint| !endpoint.host.is_empty());
-        let endpoint = host.ok_or_else(|| ask.failed("http: no Host in request URL"))?;
+        let endpoint = host.ok_or_else(|| {
+            // In Go's form, which has no slashes before a host that is not there.
+            let told = if url.ends_with("://") { url.trim_end_matches('/') } else { &url };
+            Ask::new(Method::GET, told.to_owned()).failed("http: no Host in request URL")
+        })?;
         let session = Session::new(self.shared.clone(), endpoint, Vec::new(), None);
         let answer = session.try_once(&ask).await?;
         let status = answer.status();

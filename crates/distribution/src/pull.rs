@@ -62,9 +62,23 @@ impl Client {
         pull: &Pull,
         on_update: &OnUpdate,
     ) -> Result<Vec<Pulled>, Error> {
+        let end = |pulled: Vec<Pulled>| {
+            let is_new = pulled.iter().any(|pulled| !pulled.up_to_date);
+            let what = if is_new { "Downloaded newer image for" } else { "Image is up to date for" };
+            let name = match &*pulled {
+                [one] if !pull.all_tags => one.reference.familiar(),
+                _ => pull.reference.familiar_repository(),
+            };
+            on_update(Update { status: format!("Status: {what} {name}"), ..Update::default() });
+            pulled
+        };
         if !pull.all_tags {
             let reference = pull.reference.clone().or_latest();
-            return Ok(vec![self.pull_one(images, pull, &reference, on_update).await?]);
+            let pulled = end(vec![self.pull_one(images, pull, &reference, on_update).await?]);
+            if let Some(platform) = &pull.platform {
+                check_platform(images, &pulled[0], platform)?;
+            }
+            return Ok(pulled);
         }
         if !pull.reference.is_name_only() {
             return Err(Error::Invalid("tag can't be used with --all-tags/-a".to_owned()));
@@ -75,7 +89,7 @@ impl Client {
                 pull.reference.with_tag(&tag).map_err(|error| Error::Lie(format!("tag {tag:?}: {error}")))?;
             pulled.push(self.pull_one(images, pull, &reference, on_update).await?);
         }
-        Ok(pulled)
+        Ok(end(pulled))
     }
 
     /// The tags of a repository, sorted.
@@ -197,22 +211,13 @@ impl Client {
         let tell = |id: &str, status: String| {
             on_update(Update { id: id.to_owned(), status, progress: None });
         };
-        let what = reference.digest().map(Digest::to_string);
-        let what = what.as_deref().or(reference.tag()).unwrap_or_default();
-        tell(what, format!("Pulling from {}", short_path(reference)));
+        let what = match reference.digest() {
+            Some(digest) => format!("{}@{digest}", reference.repository()),
+            None => reference.tag().unwrap_or_default().to_owned(),
+        };
+        tell(&what, format!("Pulling from {}", short_path(reference)));
         let wanted = pull.platform.clone().unwrap_or_else(Platform::host);
         let (manifest, bytes) = self.for_platform(sessions, reference, &top, &wanted).await?;
-        if let Some(platform) = &pull.platform {
-            // Asked for by hand: an image that says it is something else is not it.
-            let config = self.config(sessions, reference, &manifest).await?;
-            let actual = ImageConfig::parse(&config)?.platform();
-            if !platform.accepts(&actual) {
-                return Err(Error::NotFound(format!(
-                    "image with reference {} was found but does not provide the specified platform ({platform})",
-                    reference.familiar()
-                )));
-            }
-        }
         let mut names = vec![reference.clone()];
         if reference.digest().is_none() {
             names.push(reference.with_digest(top.digest.clone()));
@@ -220,11 +225,12 @@ impl Client {
         let before = images.get(&reference.to_string()).ok().map(|image| image.id.clone());
         let id = manifest.config.digest.clone();
         let up_to_date = before.as_ref() == Some(&id);
-        let job = Job { client: self, sessions, reference, on_update, images };
+        // Of the layers of an image that is here already there is nothing to tell.
+        let in_silence: OnUpdate = Arc::new(|_| {});
+        let on_layers = if images.by_id(&id).is_some() { &in_silence } else { on_update };
+        let job = Job { client: self, sessions, reference, on_update: on_layers, images };
         job.run(manifest, bytes, names).await?;
-        let status = if up_to_date { "Image is up to date for" } else { "Downloaded newer image for" };
         tell("", format!("Digest: {}", top.digest));
-        tell("", format!("Status: {status} {}", reference.familiar()));
         Ok(Pulled { id, reference: reference.clone(), digest: top.digest, up_to_date })
     }
 
@@ -323,6 +329,19 @@ impl Client {
         }
         Ok(bytes)
     }
+}
+
+/// Whether an image is for the platform that was asked for by hand. It stays either way, as with Docker.
+fn check_platform(images: &Images, pulled: &Pulled, wanted: &Platform) -> Result<(), Error> {
+    let Some(image) = images.by_id(&pulled.id) else { return Ok(()) };
+    let actual = image.config.platform();
+    if wanted.accepts(&actual) {
+        return Ok(());
+    }
+    let name = pulled.reference.familiar();
+    Err(Error::NotFound(format!(
+        "image with reference {name} was found but does not match the specified platform: wanted {wanted}, actual: {actual}"
+    )))
 }
 
 /// The best manifest of an index for a platform.

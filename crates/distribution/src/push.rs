@@ -50,9 +50,6 @@ impl Client {
         push: &Push,
         on_update: &OnUpdate,
     ) -> Result<Vec<Pushed>, Error> {
-        if push.reference.digest().is_some() {
-            return Err(Error::Invalid("cannot push a digest reference".to_owned()));
-        }
         let repository = push.reference.repository();
         on_update(Update {
             status: format!("The push refers to repository [{repository}]"),
@@ -79,7 +76,7 @@ impl Client {
             let ping = Ask::new(Method::GET, session.endpoint.url(""));
             match session.send(&ping).await {
                 Ok(_) => return Ok(Arc::new(session)),
-                Err(error) if session.endpoint.passes_on(&error) => last = last.or(Some(error)),
+                Err(error) if session.endpoint.passes_on(&error) => last = Some(Error::or_last(last, error)),
                 Err(error @ (Error::Transport { .. } | Error::Lie(_))) => return Err(error),
                 // It is there. What it does not allow is told when it is asked for that.
                 Err(_) => return Ok(Arc::new(session)),
@@ -246,7 +243,7 @@ fn wanted(images: &Images, push: &Push) -> Result<Vec<Reference>, Error> {
         .filter_map(|tag| Reference::parse(&tag).ok())
         .filter(|other| other.repository() == reference.repository())
         .collect();
-    if here.is_empty() {
+    if here.is_empty() || reference.digest().is_some() {
         return Err(Error::NotFound(format!("An image does not exist locally with the tag: {familiar}")));
     }
     if push.all_tags {

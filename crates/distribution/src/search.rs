@@ -73,7 +73,7 @@ impl Client {
                 Session::new(self.shared.clone(), endpoint.clone(), Vec::new(), credentials.cloned());
             match self.search_at(&session, term, limit).await {
                 Ok(found) => return Ok(found),
-                Err(error) if endpoint.passes_on(&error) => last = last.or(Some(error)),
+                Err(error) if endpoint.passes_on(&error) => last = Some(Error::or_last(last, error)),
                 Err(error) => return Err(error),
             }
         }

@@ -159,7 +159,7 @@ impl Connector {
             Err(error) if error.is_no_records_found() => {
                 Err(format!("dial tcp: lookup {host}: no such host").into())
             }
-            Err(error) => Err(format!("dial tcp: lookup {host}: {error}").into()),
+            Err(error) => Err(format!("dial tcp: lookup {host}: {}", plainly(&error.to_string())).into()),
         }
     }
 
@@ -358,4 +358,9 @@ impl hyper::rt::Write for Stream {
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_shutdown(context)
     }
+}
+/// Why a name could not be looked up, without the layers that the reason has come through.
+fn plainly(why: &str) -> String {
+    let why = why.trim_start_matches("proto error: ").trim_start_matches("io error: ");
+    why.split(" (os error").next().unwrap_or(why).to_lowercase()
 }

@@ -60,14 +60,14 @@ pub(crate) static LOGOUT: Command<()> = Command {
 fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
     let options = &invocation.options;
     let server = invocation.arguments.first().map_or("", String::as_str);
-    if !options.password.is_empty() {
-        context.printer.say("WARNING! Using --password via the CLI is insecure. Use --password-stdin.");
-        if options.from_stdin {
-            return Err(Failure::new("--password and --password-stdin are mutually exclusive"));
-        }
+    if options.from_stdin && !options.password.is_empty() {
+        return Err(Failure::new("conflicting options: cannot specify both --password and --password-stdin"));
     }
     if options.from_stdin && options.user.is_empty() {
-        return Err(Failure::new("Must provide --username with --password-stdin"));
+        return Err(Failure::new("the --password-stdin option requires --username to be set"));
+    }
+    if !options.password.is_empty() {
+        context.printer.say("WARNING! Using --password via the CLI is insecure. Use --password-stdin.");
     }
     let key = credentials::key(server);
     let path = context.config_path();
@@ -159,10 +159,6 @@ fn prompt(context: &Context, text: &str, shown: bool) -> Result<String, Failure>
 fn logout(context: &Context, invocation: &Invocation<()>) -> Outcome {
     let server = invocation.arguments.first().map_or("", String::as_str);
     let key = credentials::key(server);
-    if credentials::erase(&context.config_path(), server)? {
-        context.printer.line(format!("Removing login credentials for {key}"))?;
-    } else {
-        context.printer.line(format!("Not logged in to {key}"))?;
-    }
-    Ok(())
+    context.printer.line(format!("Removing login credentials for {key}"))?;
+    credentials::erase(&context.config_path(), server).map(drop)
 }

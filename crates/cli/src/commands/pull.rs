@@ -144,6 +144,10 @@ impl Lines {
         if !message.stream.is_empty() {
             return message.stream.clone();
         }
+        // A result for programs.
+        if message.aux.is_some() {
+            return String::new();
+        }
         let counts =
             message.progress_detail.as_ref().is_some_and(|detail| detail.current > 0 || detail.total > 0);
         let id = if message.id.is_empty() { String::new() } else { format!("{}: ", message.id) };

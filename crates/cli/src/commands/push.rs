@@ -5,7 +5,7 @@ use crate::command::{Arity, Command, Invocation};
 use crate::config::credentials;
 use crate::context::Context;
 use crate::flags::Flag;
-use crate::outcome::Outcome;
+use crate::outcome::{Failure, Outcome};
 use crate::values::reference;
 
 pub(crate) static COMMAND: Command<Options> = Command {
@@ -25,12 +25,26 @@ pub(crate) static COMMAND: Command<Options> = Command {
     run,
 };
 
+/// What Docker tells of `--platform`.
+const PLATFORM_NOTE: &str = "
+ Info -> Using --platform pushes only the specified platform manifest of a multi-platform image index.
+         Other components, like attestations, will not be included.
+         To push the complete multi-platform image, remove the --platform flag.
+         
+";
+
 fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
     let options = &invocation.options;
     // Docker leaves no blank between the two.
     let prefix = format!("Invalid platform {}", options.platform);
     let platform = reference::platform(&options.platform, &prefix)?;
     let named = pull::named(context, invocation)?;
+    if named.digest().is_some() {
+        return Err(Failure::new("cannot push a digest reference"));
+    }
+    if !options.platform.is_empty() {
+        context.printer.data(PLATFORM_NOTE.to_owned())?;
+    }
     context.block_on(async {
         let client = context.client().await?;
         let auth = credentials::get(&context.config_path(), named.domain())?;

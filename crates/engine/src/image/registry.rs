@@ -105,10 +105,14 @@ pub(super) fn name_of(image: &str, tag: &str) -> Result<(Reference, bool)> {
                 ))
             })
         };
+    let name = parse(image)?;
     let name = match tag {
-        "" => parse(image)?,
-        digest if digest.contains(':') => parse(&format!("{image}@{digest}"))?,
-        tag => parse(&format!("{image}:{tag}"))?,
+        "" => name,
+        // What the name says itself counts no more.
+        tag => match tag.parse() {
+            Ok(digest) => name.with_digest(digest),
+            Err(_) => name.with_tag(tag).map_err(|_| Error::invalid("invalid tag format"))?,
+        },
     };
     let is_bare = name.is_name_only();
     Ok((name, is_bare))

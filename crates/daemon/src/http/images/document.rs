@@ -20,7 +20,7 @@ fn request(call: &Call) -> Result<DocumentRequest, Error> {
     Ok(DocumentRequest {
         name: call.name.clone(),
         insecure: call.query.flag_or("insecure", false),
-        credentials: credentials(&call.headers)?,
+        credentials: credentials(&call.headers),
     })
 }
 
@@ -42,7 +42,7 @@ pub(crate) async fn put(server: Arc<Server>, mut call: Call) -> Result<Answer, E
     let from = call.query.text("from").to_owned();
     let put = DocumentPut {
         media_type: call.query.text("mediaType").to_owned(),
-        from_credentials: second_credentials(&call.headers)?,
+        from_credentials: second_credentials(&call.headers),
         from,
         document: call.take_body().read().await?,
     };

@@ -37,7 +37,7 @@ pub(crate) async fn pull(server: &Server, call: &Call) -> Result<Answer, Error> 
         image: image.to_owned(),
         tag: tag.to_owned(),
         platform: call.query.text("platform").to_owned(),
-        credentials: credentials(&call.headers)?,
+        credentials: credentials(&call.headers),
     };
     transfer(server.engine.image_pull(pull).await?).await
 }
@@ -55,7 +55,8 @@ async fn embedded(server: &Server, image: &str, tag: &str) -> Result<Option<Answ
         .map_err(|error| Error::new(hyper::StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?
     {
         Ok(added) => added,
-        Err(error) if error.class() == Class::NotFound => return Ok(None),
+        // What is no name is for the pull to say.
+        Err(error) if matches!(error.class(), Class::NotFound | Class::InvalidParameter) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
     let status = if added { "Downloaded newer image for" } else { "Image is up to date for" };
@@ -75,7 +76,7 @@ pub(crate) async fn push(server: Arc<Server>, call: Call) -> Result<Answer, Erro
         image: call.name.clone(),
         platform,
         tag: call.query.text("tag").to_owned(),
-        credentials: credentials(&call.headers)?,
+        credentials: credentials(&call.headers),
     };
     transfer(server.engine.image_push(push).await?).await
 }
@@ -108,7 +109,8 @@ fn message(word: TransferProgress) -> Message {
             Message { id, status, progress_detail, ..Message::default() }
         }
         TransferProgress::Pushed { tag, digest, size } => {
-            Message { aux: serde_json::to_value(PushResult { tag, digest, size }).ok(), ..Message::default() }
+            let progress_detail = Some(Progress::default());
+            Message { aux: Some(PushResult { tag, digest, size }), progress_detail, ..Message::default() }
         }
     }
 }
@@ -129,7 +131,10 @@ pub(crate) async fn search(server: Arc<Server>, call: Call) -> Result<Answer, Er
         "" => DEFAULT,
         text => text
             .parse::<i64>()
-            .map_err(|_| Error::invalid(format!("strconv.Atoi: parsing {text:?}: invalid syntax")))
+            .map_err(|_| {
+                let why = format!("strconv.Atoi: parsing {text:?}: invalid syntax");
+                Error::invalid(format!("invalid limit specified: {why}"))
+            })
             .and_then(|limit| match usize::try_from(limit) {
                 Ok(0) => Ok(DEFAULT),
                 Ok(limit) if limit <= MOST => Ok(limit),
@@ -144,11 +149,13 @@ pub(crate) async fn search(server: Arc<Server>, call: Call) -> Result<Answer, Er
         filters.contains("is-automated").then(|| filters.boolean("is-automated", false)).transpose()?;
     let mut stars = 0;
     for text in filters.get("stars") {
-        let least: i64 =
-            text.parse().map_err(|_| Error::invalid(format!("invalid filter 'stars=[{text}]'")))?;
+        let least: i64 = text.parse().map_err(|_| {
+            let why = format!("strconv.Atoi: parsing {text:?}: invalid syntax");
+            Error::invalid(format!("invalid filter 'stars={text}': {why}"))
+        })?;
         stars = stars.max(least);
     }
-    let who = credentials(&call.headers)?;
+    let who = credentials(&call.headers);
     let found = server.engine.image_search(call.query.text("term"), limit, who.as_ref()).await?;
     let results: Vec<SearchResult> = found
         .into_iter()
@@ -168,36 +175,32 @@ pub(crate) async fn search(server: Arc<Server>, call: Call) -> Result<Answer, Er
 
 /// `GET /distribution/{name}/json`
 pub(crate) async fn distribution(server: Arc<Server>, call: Call) -> Result<Answer, Error> {
-    let who = credentials(&call.headers)?;
+    let who = credentials(&call.headers);
     let found = server.engine.distribution_inspect(&call.name, who.as_ref()).await?;
     Answer::json(&DistributionInspect::new(found.media_type, found.digest, found.size, found.platforms))
 }
 
-/// Who asks, from the header that clients send.
-///
-/// Errors: it is no JSON in base64.
-pub(super) fn credentials(headers: &HeaderMap) -> Result<Option<RegistryCredentials>, Error> {
+/// Who asks, from the header that clients send. One that says nothing of the kind is nobody's, as with Docker.
+pub(super) fn credentials(headers: &HeaderMap) -> Option<RegistryCredentials> {
     read_credentials(headers, "X-Registry-Auth")
 }
 
 /// Who asks at a second registry.
-///
-/// Errors: as [`credentials`].
-pub(super) fn second_credentials(headers: &HeaderMap) -> Result<Option<RegistryCredentials>, Error> {
+pub(super) fn second_credentials(headers: &HeaderMap) -> Option<RegistryCredentials> {
     read_credentials(headers, "X-Registry-Config")
 }
 
 /// Who asks at each of several registries, by their domains: Docker's header of builds.
 ///
-/// Errors: as [`credentials`].
+/// Errors: it is no JSON in base64.
 pub(crate) fn logins(headers: &HeaderMap) -> Result<RegistryLogins, Error> {
     let logins = read_json::<BTreeMap<String, AuthConfig>>(headers, "X-Registry-Config")?;
     Ok(logins.into_iter().flatten().map(|(domain, auth)| (domain, known(auth))).collect())
 }
 
-fn read_credentials(headers: &HeaderMap, name: &'static str) -> Result<Option<RegistryCredentials>, Error> {
-    let auth = read_json::<AuthConfig>(headers, name)?;
-    Ok(auth.map(known).filter(|who| !who.is_empty()))
+fn read_credentials(headers: &HeaderMap, name: &'static str) -> Option<RegistryCredentials> {
+    let auth = read_json::<AuthConfig>(headers, name).ok().flatten();
+    auth.map(known).filter(|who| !who.is_empty())
 }
 
 /// A header of JSON in base64, of either alphabet; nothing if it is empty.
@@ -253,15 +256,17 @@ mod tests {
         ] {
             let mut headers = HeaderMap::new();
             headers.insert("X-Registry-Auth", engine.encode(json).parse().unwrap());
-            let who = credentials(&headers).unwrap().unwrap();
+            let who = credentials(&headers).unwrap();
             assert_eq!((who.username.as_str(), who.password.as_str()), ("u?>", "p~~ü"));
         }
         let mut headers = HeaderMap::new();
-        assert_eq!(credentials(&headers).unwrap(), None);
+        assert_eq!(credentials(&headers), None);
         // What a client without credentials sends.
         headers.insert("X-Registry-Auth", "e30=".parse().unwrap());
-        assert_eq!(credentials(&headers).unwrap(), None);
-        headers.insert("X-Registry-Auth", "!".parse().unwrap());
-        assert!(credentials(&headers).is_err());
+        assert_eq!(credentials(&headers), None);
+        for nobody in ["!", "bm9uc2Vuc2U="] {
+            headers.insert("X-Registry-Auth", nobody.parse().unwrap());
+            assert_eq!(credentials(&headers), None);
+        }
     }
 }
