@@ -33,6 +33,10 @@ pub(super) struct Side {
     /// Containers and images that were there before: they are somebody else's and stay.
     kept: Vec<String>,
     daemon: Option<(Child, PathBuf, String)>,
+    /// `address:port` of a registry that the engine reaches, which steps call `$REGISTRY`.
+    registry: String,
+    /// The registry of a side of ours.
+    _server: Option<Registry>,
 }
 
 /// The images that the corpus speaks of, on both sides.
@@ -40,9 +44,55 @@ const IMAGES: [&str; 1] = ["busybox"];
 
 /// The real Docker of the peer lab, which is started where it does not run.
 pub(super) fn peer() -> Result<Side, Box<dyn std::error::Error>> {
-    setup::call(Command::new(setup::root().join("tools/peer-lab.sh")).arg("up").stdout(Stdio::null()))?;
-    let lab = std::env::var_os("LAB").unwrap_or_else(|| "/srv/peer-lab".into());
-    Side::at(Path::new(&lab).join("run/docker-lab.sock"))
+    for word in ["up", "registry"] {
+        setup::call(Command::new(setup::root().join("tools/peer-lab.sh")).arg(word).stdout(Stdio::null()))?;
+    }
+    let lab = PathBuf::from(std::env::var_os("LAB").unwrap_or_else(|| "/srv/peer-lab".into()));
+    // It is empty at the start.
+    let _ = std::fs::remove_dir_all(lab.join("var/lib/registry-lab/docker"));
+    let mut side = Side::at(lab.join("run/docker-lab.sock"))?;
+    "127.0.0.1:5000".clone_into(&mut side.registry);
+    Ok(side)
+}
+
+/// Debian's registry, empty; ends when it is dropped.
+struct Registry(Child);
+
+impl Registry {
+    fn start(home: &Path) -> Result<(Self, String), Box<dyn std::error::Error>> {
+        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let host = format!("127.0.0.1:{port}");
+        let config = home.join("registry.yml");
+        let data = home.join("registry");
+        let text = format!(
+            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: \"{host}\"}}\n",
+            data.display()
+        );
+        std::fs::write(&config, text)?;
+        let mut server = Command::new("docker-registry");
+        server.arg("serve").arg(&config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let registry = Self(server.spawn()?);
+        wait_for("the registry", || std::net::TcpStream::connect(&host).is_ok())?;
+        Ok((registry, host))
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn wait_for(what: &str, is_there: impl Fn() -> bool) -> Result<(), String> {
+    let end = Instant::now() + Duration::from_secs(20);
+    while !is_there() {
+        if Instant::now() > end {
+            return Err(format!("{what} does not answer"));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
 }
 
 /// The binary that is asked.
@@ -70,14 +120,11 @@ pub(super) fn ours(number: usize, binary: &Path) -> Result<Side, Box<dyn std::er
     daemon.args(["--cgroup-parent", &format!("/btconf{number}")]);
     let daemon = daemon.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
     let socket = home.join("s");
-    let end = Instant::now() + Duration::from_secs(20);
-    while UnixStream::connect(&socket).is_err() {
-        if Instant::now() > end {
-            return Err(format!("our engine does not answer: see {}", home.join("log").display()).into());
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    let what = format!("our engine (its log is {})", home.join("log").display());
+    wait_for(&what, || UnixStream::connect(&socket).is_ok())?;
     let mut side = Side::at(&socket)?;
+    let (registry, host) = Registry::start(&home)?;
+    (side.registry, side._server) = (host, Some(registry));
     side.daemon = Some((daemon, home, bridge));
     let folder = side.images.clone();
     for name in IMAGES {
@@ -97,7 +144,9 @@ impl Side {
     pub(super) fn at(socket: impl AsRef<Path>) -> Result<Side, Box<dyn std::error::Error>> {
         let socket = socket.as_ref().to_path_buf();
         let (docker, images) = (setup::docker()?, setup::images(&IMAGES)?);
-        let mut side = Side { socket, rules: Rules::new(), docker, images, kept: Vec::new(), daemon: None };
+        let (kept, registry) = (Vec::new(), String::new());
+        let rules = Rules::new();
+        let mut side = Side { socket, rules, docker, images, kept, daemon: None, registry, _server: None };
         side.kept = side.things();
         Ok(side)
     }
@@ -108,7 +157,7 @@ impl Side {
         command
             .env("DOCKER_HOST", format!("unix://{}", self.socket.display()))
             .env("DOCKER_API_VERSION", "1.45");
-        command.env("IMAGES", &self.images);
+        command.env("IMAGES", &self.images).env("REGISTRY", &self.registry);
         command.env("DOCKER_CONFIG", "/nonexistent").env("DOCKER_CLI_HINTS", "false").stdin(Stdio::null());
         command
     }
@@ -122,18 +171,29 @@ impl Side {
                 Answer::Shell {
                     code: output.status.code().unwrap_or(-1),
                     stdout: self.value(&text(&output.stdout)),
-                    stderr: self.rules.text(&text(&output.stderr)),
+                    stderr: self.rules.text(&self.unnamed(&text(&output.stderr))),
                 }
             }
             Step::Http { method, path, body } => {
-                let (status, kind, text) = self.http(method, path, body.as_deref());
+                let named = |text: &str| text.replace("$REGISTRY", &self.registry);
+                let (status, kind, text) =
+                    self.http(method, &named(path), body.as_deref().map(named).as_deref());
                 Answer::Http { status, kind, body: self.value(&text) }
             }
         }
     }
 
+    /// A text without the address of this side's registry.
+    fn unnamed(&self, text: &str) -> String {
+        match self.registry.as_str() {
+            "" => text.to_owned(),
+            host => text.replace(host, "<registry>"),
+        }
+    }
+
     /// Text as JSON where it is JSON, normalised.
     fn value(&self, text: &str) -> Json {
+        let text = &*self.unnamed(text);
         match serde_json::from_str::<Json>(text) {
             Ok(mut value) if matches!(value, Json::Object(_) | Json::Array(_)) => {
                 self.rules.json(&mut value);
