@@ -39,6 +39,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// How long a destination that is away is waited for once the container has ended. What was not sent then is sent when
 /// the container or the engine starts again.
 const PATIENCE: Duration = Duration::from_secs(5);
+const NOT_ALL: &str = "not all of its log was sent; the rest is when it or the engine starts again";
 
 /// Opens the way to a container's destination before it starts; nothing if its driver has none, or connects later.
 ///
@@ -54,7 +55,10 @@ pub(crate) async fn connect(record: &Record) -> Result<Option<Writer>> {
 }
 
 /// The lines of a run on their way.
-pub(crate) struct Forwarder(JoinHandle<()>);
+pub(crate) struct Forwarder {
+    task: JoinHandle<()>,
+    id: String,
+}
 
 impl Forwarder {
     /// Begins to send, from where it was left; nothing if the container's driver does not send. `ended` tells the end of
@@ -83,12 +87,17 @@ impl Forwarder {
             pieces: [None, None],
             state,
         };
-        Some(Forwarder(tokio::spawn(sending.run(chunks))))
+        Some(Forwarder { task: tokio::spawn(sending.run(chunks)), id: record.id.clone() })
     }
 
-    /// Waits until all is sent, or the destination was waited for in vain. The run must have ended.
-    pub(crate) async fn finish(self) {
-        let _ = self.0.await;
+    /// Waits until all is sent, but not long: one that takes nothing, or little, holds up neither a removal nor another
+    /// start. The run must have ended.
+    pub(crate) async fn finish(mut self) {
+        if tokio::time::timeout(PATIENCE, &mut self.task).await.is_err() {
+            self.task.abort();
+            let _ = self.task.await;
+            tracing::warn!(container.id = %self.id, "{NOT_ALL}");
+        }
     }
 }
 
@@ -227,8 +236,7 @@ impl Sending {
                 told = true;
             }
             if !self.wait(pause).await {
-                let text = "not all of its log was sent; the rest is when it or the engine starts again";
-                tracing::warn!(container.id = %self.record.id, "{text}");
+                tracing::warn!(container.id = %self.record.id, "{NOT_ALL}");
                 return false;
             }
             pause = (pause * 3 / 2).min(PAUSE_MAX);

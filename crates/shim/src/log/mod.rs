@@ -200,22 +200,24 @@ impl Log {
                 match self.rotation.rotate() {
                     Ok(()) => {
                         self.start += length;
-                        self.reopen(OFlags::CREATE | OFlags::TRUNC);
+                        self.reopen();
                     }
-                    Err(_) => self.reopen(OFlags::CREATE),
+                    Err(_) => self.reopen(),
                 }
             }
         }
     }
 
-    fn reopen(&mut self, flags: OFlags) {
-        match open(self.rotation.path(), flags) {
+    fn reopen(&mut self) {
+        let path = self.rotation.path();
+        let is_there = rustix::fs::access(path, Access::EXISTS).is_ok();
+        let file = match self.start {
+            1.. if !is_there => start::create(path, self.start).or_else(|_| open(path, OFlags::CREATE)),
+            _ => open(path, OFlags::CREATE),
+        };
+        match file {
             Ok(file) => {
                 self.size = length(&file);
-                if self.size == 0 && self.start > 0 {
-                    // Without it a slow reader can miss what is compressed meanwhile.
-                    let _ = start::set(&file, self.start);
-                }
                 self.rotation.opened(self.size);
                 self.file = Some(file);
             }
@@ -229,7 +231,7 @@ impl Log {
             return;
         }
         if self.file.is_none() {
-            self.reopen(OFlags::CREATE);
+            self.reopen();
         }
         if self.dropped.lines > 0 {
             let mut note = self.dropped.note(&self.attrs);

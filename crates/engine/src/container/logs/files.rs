@@ -241,21 +241,29 @@ pub(super) fn look(cursor: Option<Cursor>, path: &Path) -> (Option<Cursor>, bool
 
 /// The file that comes after the cursor's, which is read to its end, and how many bytes between them are gone.
 pub(super) fn next(cursor: Option<Cursor>, path: &Path) -> (Option<Cursor>, u64) {
-    let found = match &cursor {
+    let Some(cursor) = cursor else {
         // Nothing was there when it was looked at last: all there is came since.
-        None => open_rest(None, path, None).ok().map(|(old, current)| {
-            let oldest = old.into_iter().next().or(current);
-            let lost = oldest.as_ref().map_or(0, |oldest| oldest.start);
-            (oldest, lost)
-        }),
-        Some(cursor) if cursor.is_cut_off() => None,
-        Some(cursor) => next_by_start(cursor, path),
+        let oldest = match open_rest(None, path, None) {
+            Ok((old, current)) => old.into_iter().next().or(current),
+            Err(_) => None,
+        };
+        let lost = oldest.as_ref().map_or(0, |oldest| oldest.start);
+        return (oldest, lost);
     };
-    found.unwrap_or_else(|| (next_by_number(cursor, path), 0))
+    let found = if cursor.is_cut_off() { None } else { next_by_start(&cursor, path) };
+    match found {
+        Some(Some(next)) => {
+            let lost = next.start.saturating_sub(cursor.start + cursor.read);
+            (Some(next), lost)
+        }
+        // It is just being rotated: look again.
+        Some(None) => (Some(cursor), 0),
+        None => (Some(next_by_number(cursor, path)), 0),
+    }
 }
 
 /// By what came before each file; nothing if the files do not tell.
-fn next_by_start(cursor: &Cursor, path: &Path) -> Option<(Option<Cursor>, u64)> {
+fn next_by_start(cursor: &Cursor, path: &Path) -> Option<Option<Cursor>> {
     let (old, current) = open_rest(None, path, None).ok()?;
     let mut files: Vec<Cursor> = old.into_iter().chain(current).collect();
     files.sort_by_key(|file| file.start);
@@ -267,14 +275,12 @@ fn next_by_start(cursor: &Cursor, path: &Path) -> Option<(Option<Cursor>, u64)> 
     if is_twice || (!cursor.is_compressed() && files.iter().any(is_another)) {
         return None;
     }
-    let next = files.into_iter().find(|file| file.start > cursor.start)?;
-    let lost = next.start.saturating_sub(cursor.start + cursor.read);
-    Some((Some(next), lost))
+    Some(files.into_iter().find(|file| file.start > cursor.start))
 }
 
 /// By the number in its name.
-fn next_by_number(cursor: Option<Cursor>, path: &Path) -> Option<Cursor> {
-    let inode = cursor.as_ref().and_then(Cursor::inode);
+fn next_by_number(cursor: Cursor, path: &Path) -> Cursor {
+    let inode = cursor.inode();
     let same =
         |path: &Path| inode.is_some() && std::fs::metadata(path).ok().map(|metadata| metadata.ino()) == inode;
     // The one with the number before ours is newer: if several rotations happened, none is left out as long as it is
@@ -286,7 +292,7 @@ fn next_by_number(cursor: Option<Cursor>, path: &Path) -> Option<Cursor> {
         _ => open(path),
     };
     match next {
-        Ok(Some(file)) => Some(Cursor::plain(file)),
+        Ok(Some(file)) => Cursor::plain(file),
         _ => cursor,
     }
 }
