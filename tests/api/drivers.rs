@@ -5,6 +5,7 @@ use std::net::{TcpListener, UdpSocket};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use berth_tests::destination::Destination;
 use berth_tests::{Client, Engine, Outcome, until};
 
 fn words(line: &str) -> Vec<&str> {
@@ -206,4 +207,106 @@ fn an_engine_does_not_start_with_options_that_no_container_could_have() {
     let expect =
         "failed to start daemon: failed to set log opts: unknown log opt 'foo' for syslog log driver";
     assert!(refused.fails(1).contains(expect), "{refused:?}");
+}
+
+/// A figure of the engine's memory, in kilobytes.
+fn memory(engine: &Engine, name: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", engine.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    line.trim_matches(|c: char| !c.is_ascii_digit()).parse().unwrap()
+}
+
+#[test]
+fn fifty_at_once_arrive_whole_and_in_order() {
+    let engine = Engine::with_images(&["busybox"]);
+    let destination = Destination::open();
+    let address = destination.address;
+    let drivers = [
+        format!("syslog --log-opt syslog-address=tcp://{address}"),
+        format!("gelf --log-opt gelf-address=tcp://{address}"),
+        format!("fluentd --log-opt fluentd-address={address}"),
+    ];
+    std::fs::write(format!("/proc/{}/clear_refs", engine.pid()), "5").unwrap();
+    let before = memory(&engine, "VmRSS:");
+    let name = |number: usize| format!("far{number}");
+    let script = "i=0; while [ $i -lt 2000 ]; do echo @$0:$i@; i=$((i+1)); done; exec sleep 1000";
+    std::thread::scope(|scope| {
+        for part in 0..5 {
+            let (engine, drivers) = (&engine, &drivers);
+            scope.spawn(move || {
+                for number in (part..50).step_by(5) {
+                    let flags = format!(
+                        "run -d --name {} --log-driver {} busybox sh -c",
+                        name(number),
+                        drivers[number % 3]
+                    );
+                    let own = name(number);
+                    engine.run(Client::Berth, &[words(&flags), vec![script, &own]].concat()).ok();
+                }
+            });
+        }
+    });
+    let expect: Vec<u32> = (0..2000).collect();
+    for number in 0..50 {
+        let name = name(number);
+        until("its last line came", 60, || destination.of(&name).len() >= expect.len());
+        assert_eq!(destination.of(&name), expect, "{name}");
+    }
+    let more = memory(&engine, "VmHWM:").saturating_sub(before);
+    assert!(more < 48 << 10, "{more} KB more than the {before} KB of before");
+    engine.remove_all();
+    engine.assert_clean();
+}
+
+/// A port where connections are accepted, by the kernel, and little is taken.
+fn stalled() -> TcpListener {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    rustix::net::sockopt::set_socket_recv_buffer_size(&listener, 64 << 10).unwrap();
+    listener
+}
+
+#[test]
+fn a_destination_that_lags_behind_gets_what_is_kept_and_the_rest_is_told() {
+    let engine = Engine::with_images(&["busybox"]);
+    let flood = "seq 0 99999 | sed 's/.*/@far:&@ ................................................../'";
+    for (files, is_enough) in [(1000, true), (2, false)] {
+        let listener = stalled();
+        let flags = format!(
+            "syslog --log-opt syslog-address=tcp://{} --log-opt cache-max-size=200k --log-opt cache-max-file={files} \
+             --name far",
+            listener.local_addr().unwrap()
+        );
+        run(&engine, &flags, flood).ok();
+        let destination = Destination::on(listener);
+        until("the last line came", 60, || destination.of("far").last() == Some(&99_999));
+        let got = destination.of("far");
+        let bad = got.windows(2).find(|pair| pair[0] >= pair[1]);
+        assert_eq!(bad, None, "in order, and none twice");
+        let missing = 100_000 - got.len() as u64;
+        let log = engine.log();
+        let told = log.lines().filter_map(|line| {
+            line.split(" bytes of its log were rotated away").next()?.rsplit(' ').next()?.parse::<u64>().ok()
+        });
+        let told: u64 = told.sum();
+        if is_enough {
+            assert_eq!((missing, told), (0, 0));
+        } else {
+            // A line of a log has some more bytes than its text.
+            assert!(missing > 0 && (100..200).contains(&(told / missing)), "{told} bytes of {missing} lines");
+        }
+        engine.berth("rm far").ok();
+    }
+    engine.assert_clean();
+}
+
+#[test]
+fn a_destination_that_takes_nothing_holds_up_no_removal() {
+    let engine = Engine::with_images(&["busybox"]);
+    let listener = stalled();
+    let flags =
+        format!("syslog --log-opt syslog-address=tcp://{} --name far", listener.local_addr().unwrap());
+    run(&engine, &flags, "yes | head -c 9000000").ok();
+    engine.berth("rm -f far").ok();
+    assert!(engine.log().contains("not all of its log was sent"), "{}", engine.log());
+    engine.assert_clean();
 }

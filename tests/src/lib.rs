@@ -13,6 +13,7 @@
     reason = "the library of the tests: a panic is a failed test"
 )]
 
+pub mod destination;
 pub mod disk;
 pub mod hostile;
 pub mod registry;

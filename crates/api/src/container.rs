@@ -456,7 +456,9 @@ impl<'de> Deserialize<'de> for UpdateRequest {
         }
         let node = Node::deserialize(deserializer)?;
         Ok(Self {
-            resources: Resources::deserialize(&node).map_err(D::Error::custom)?,
+            resources: Resources::deserialize(&node).map_err(|error: berth_oci::json::Error| {
+                D::Error::custom(error.embedded("Resources", "UpdateConfig"))
+            })?,
             restart_policy: Beside::deserialize(&node).map_err(D::Error::custom)?.restart_policy,
         })
     }

@@ -12,16 +12,18 @@ pub type Filters = BTreeMap<String, Vec<String>>;
 #[error("invalid filter")]
 pub struct InvalidFilter;
 
-/// Reads both forms that clients send: `{"key":{"value":true}}` and, older, `{"key":["value"]}`. Empty text is no
-/// filter. A value that is turned off by `false` is kept, as Docker keeps it.
+/// Reads both forms that clients send: `{"key":{"value":true}}` and, older, `{"key":["value"]}`. Empty text and
+/// `null` are no filter. A value that is turned off by `false` is kept, as Docker keeps it.
 ///
 /// Errors: [`InvalidFilter`], which is Docker's text.
 pub fn parse(text: &str) -> Result<Filters, InvalidFilter> {
     if text.is_empty() {
         return Ok(Filters::new());
     }
-    let Ok(Node::Object(entries)) = Node::parse(text.as_bytes()) else {
-        return Err(InvalidFilter);
+    let entries = match Node::parse(text.as_bytes()) {
+        Ok(Node::Object(entries)) => entries,
+        Ok(Node::Null) => Vec::new(),
+        _ => return Err(InvalidFilter),
     };
     // Docker reads the whole text in one form or the other, never in both.
     let values = |node: Node| match node {

@@ -154,6 +154,32 @@ pub struct Inspect {
     pub root_fs: RootFs,
     /// What only this engine knows of it.
     pub metadata: Metadata,
+    /// What only clients of API 1.49 and older are told: for no others.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    pub of_a_container: Option<OfAContainer>,
+    /// What only clients of API 1.44 and older are told: for no others.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    pub made_by: Option<MadeBy>,
+}
+
+/// The configuration of an image as that of a container, which it was.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct OfAContainer {
+    /// The configuration; none where the image has none.
+    pub config: Option<crate::container::Config>,
+    /// The container-wide hardware address, which newer configurations lack.
+    pub mac_address: String,
+}
+
+/// The container that an image was made from.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct MadeBy {
+    /// Its id.
+    pub container: String,
+    /// Its configuration.
+    pub config: OfAContainer,
 }
 
 /// What containers made from an image inherit: the configuration of the OCI image specification and of Docker.
@@ -256,39 +282,44 @@ fn inspect_before_1_52(image: &mut Node) {
     *config = Node::Object(fields.collect());
 }
 
-/// The configuration has the fields of a container's, all empty.
+/// The configuration is that of a container, with all it has.
 fn inspect_before_1_50(image: &mut Node) {
-    let Some(config) = image.get_mut("Config") else { return };
-    add_container_fields(config);
+    let Some(mut own) = image.take("OfAContainer") else { return };
+    if let Some(config) = image.get_mut("Config") {
+        *config = container_config(&mut own);
+    }
 }
 
-fn add_container_fields(config: &mut Node) {
-    let no = || Node::Bool(false);
-    config.insert_first("Domainname", Node::string(""));
-    config.insert_first("Hostname", Node::string(""));
-    let next = if config.get("ExposedPorts").is_some() { "ExposedPorts" } else { "Env" };
-    for name in ["AttachStdin", "AttachStdout", "AttachStderr"] {
-        config.insert_before(next, name, no());
+/// A container's configuration as it was shown before API 1.50.
+fn container_config(of_a_container: &mut Node) -> Node {
+    let mac_address = of_a_container.take("MacAddress");
+    let Some(mut config) = of_a_container.take("Config") else { return Node::Null };
+    if config == Node::Null {
+        return config;
     }
-    for name in ["Tty", "OpenStdin", "StdinOnce"] {
-        config.insert_before("Env", name, no());
+    config.insert_before("Labels", "OnBuild", Node::Null);
+    if let Some(address) = mac_address.filter(|address| *address != Node::string("")) {
+        config.insert_before("OnBuild", "MacAddress", address);
     }
-    config.insert_before("Volumes", "Image", Node::string(""));
+    config
 }
 
 /// The container that made the image, and its configuration.
 fn inspect_before_1_45(image: &mut Node) {
-    let fields = CONFIG_1_51.iter().filter_map(|(name, zero)| Some(((*name).to_owned(), zero.clone()?)));
-    let mut config = Node::Object(fields.collect());
-    add_container_fields(&mut config);
-    image.insert_before("DockerVersion", "ContainerConfig", config);
+    let Some(mut made_by) = image.take("MadeBy") else { return };
+    let mut own = made_by.take("Config").unwrap_or(Node::Null);
+    if let Some(id) = made_by.take("Container").filter(|id| *id != Node::string("")) {
+        image.insert_before("DockerVersion", "Container", id);
+    }
+    image.insert_before("DockerVersion", "ContainerConfig", container_config(&mut own));
 }
 
 /// The size under its old name, too, and the year 1 for an unknown date.
 fn inspect_before_1_44(image: &mut Node) {
     add_virtual_size(image);
     if image.get("Created").is_none() {
-        image.insert_before("ContainerConfig", "Created", Node::string("0001-01-01T00:00:00Z"));
+        let next = if image.get("Container").is_some() { "Container" } else { "ContainerConfig" };
+        image.insert_before(next, "Created", Node::string("0001-01-01T00:00:00Z"));
     }
 }
 

@@ -48,6 +48,12 @@ pub fn create(
         let names = names.join(", ");
         return Err(format!("Container cannot be created with multiple network endpoints: {names}"));
     }
+    // Older versions pass over it.
+    let nothing =
+        request.networking_config.endpoints_config.iter().flatten().find(|(_, settings)| settings.is_none());
+    if let Some((name, _)) = nothing.filter(|_| !version.is_before(44)) {
+        return Err(format!("invalid config for network {name}: EndpointsConfig is nil"));
+    }
     hardware_address(request, version, mac)
 }
 

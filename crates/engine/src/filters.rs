@@ -37,6 +37,7 @@ impl Filters {
     /// Refuses keys that are not among `accepted`, in Docker's words.
     pub fn validate(&self, accepted: &[&str]) -> Result<()> {
         match self.0.keys().find(|key| !accepted.contains(&key.as_str())) {
+            Some(key) if key.is_empty() => Err(Error::invalid("invalid filter")),
             Some(key) => Err(Error::invalid(format!("invalid filter '{key}'"))),
             None => Ok(()),
         }

@@ -103,12 +103,13 @@ fn gid_of(group: &[u8], wanted: &str, unable: &str) -> Result<u32> {
 ///
 /// Errors: Docker's text for a number that no user or group can have.
 fn number(text: &str) -> Result<Option<u32>> {
-    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return Ok(None);
     }
     match text.parse::<i32>() {
-        Ok(number) => Ok(Some(number.unsigned_abs())),
-        Err(_) => Err(Error::Refused("uids and gids must be in range 0-2147483647".to_owned())),
+        Ok(number) if number >= 0 => Ok(Some(number.unsigned_abs())),
+        _ => Err(Error::Refused("uids and gids must be in range 0-2147483647".to_owned())),
     }
 }
 

@@ -394,7 +394,11 @@ pub struct RunConfig {
     #[serde(rename = "Env", skip_serializing_if = "Option::is_none")]
     pub env: Option<Vec<String>>,
     /// The command, or the arguments of the entry point.
-    #[serde(rename = "Cmd", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "Cmd",
+        deserialize_with = "crate::container::string_or_list",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub cmd: Option<Vec<String>>,
     /// How health is checked.
     #[serde(rename = "Healthcheck", skip_serializing_if = "Option::is_none")]
@@ -412,7 +416,11 @@ pub struct RunConfig {
     #[serde(rename = "WorkingDir", skip_serializing_if = "String::is_empty")]
     pub working_dir: String,
     /// The entry point.
-    #[serde(rename = "Entrypoint", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "Entrypoint",
+        deserialize_with = "crate::container::string_or_list",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub entrypoint: Option<Vec<String>>,
     /// Triggers of builds on top of this image.
     #[serde(rename = "OnBuild", skip_serializing_if = "Option::is_none")]
@@ -427,7 +435,11 @@ pub struct RunConfig {
     #[serde(rename = "StopTimeout", skip_serializing_if = "Option::is_none")]
     pub stop_timeout: Option<i64>,
     /// The shell of shell-form commands.
-    #[serde(rename = "Shell", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "Shell",
+        deserialize_with = "crate::container::string_or_list",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub shell: Option<Vec<String>>,
     /// All other members.
     #[serde(flatten)]

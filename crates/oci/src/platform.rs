@@ -30,6 +30,14 @@ pub struct Platform {
 /// Why a text names no platform, in Docker's words.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidPlatform {
+    /// What asks for any of several platforms.
+    #[error("\"{0}\": wildcards not yet supported: invalid argument")]
+    Wildcard(String),
+    /// The first part is neither a word nor a word with a version.
+    #[error(
+        "\"{0}\" is an invalid OS component of \"{1}\": OSAndVersion specifier component must match \"^([A-Za-z0-9_-]+)(?:\\\\(([A-Za-z0-9_.-]*)\\\\))?$\": invalid argument"
+    )]
+    System(String, String),
     /// A part has characters that do not belong there.
     #[error(
         "\"{0}\" is an invalid component of \"{1}\": platform specifier component must match \"^[A-Za-z0-9_.-]+$\": invalid argument"
@@ -59,34 +67,40 @@ impl Platform {
         }
     }
 
-    /// Parses `os`, `arch`, `os/arch` or `os/arch/variant`; what is left out is the host's.
+    /// Parses `os`, `arch`, `os/arch` or `os/arch/variant`; what is left out is the host's. The system may have a version:
+    /// `windows(10.0.17763)/amd64`.
     ///
     /// Errors: [`InvalidPlatform`].
     pub fn parse(text: &str) -> Result<Self, InvalidPlatform> {
-        let parts: Vec<&str> = text.split('/').collect();
-        for part in &parts {
-            let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
-            if part.is_empty() || !part.bytes().all(good) {
-                return Err(InvalidPlatform::Component((*part).to_owned(), text.to_owned()));
-            }
+        if text.contains('*') {
+            return Err(InvalidPlatform::Wildcard(text.to_owned()));
+        }
+        let parts: Vec<&str> = text.splitn(4, '/').collect();
+        let Some((os, os_version)) = system(parts[0]) else {
+            return Err(InvalidPlatform::System(parts[0].to_owned(), text.to_owned()));
+        };
+        if let Some(bad) = parts[1..].iter().find(|part| !is_word(part)) {
+            return Err(InvalidPlatform::Component((*bad).to_owned(), text.to_owned()));
         }
         let host = Self::host();
-        match parts.as_slice() {
+        let platform = match parts.as_slice() {
             [one] => {
-                let os = one.to_ascii_lowercase();
+                let os = Self::new(os, "", "").normalized().os;
                 if is_known_os(&os) {
-                    return Ok(Self::new(&os, &host.architecture, &host.variant));
+                    Self::new(&os, &host.architecture, &host.variant)
+                } else {
+                    let platform = Self::new(&host.os, one, "").normalized();
+                    if !is_known_architecture(&platform.architecture) {
+                        return Err(InvalidPlatform::Unknown(text.to_owned()));
+                    }
+                    platform
                 }
-                let platform = Self::new(&host.os, one, "").normalized();
-                if is_known_architecture(&platform.architecture) {
-                    return Ok(platform);
-                }
-                Err(InvalidPlatform::Unknown(text.to_owned()))
             }
-            [os, architecture] => Ok(Self::new(os, architecture, "").normalized()),
-            [os, architecture, variant] => Ok(Self::new(os, architecture, variant).normalized()),
-            _ => Err(InvalidPlatform::Parts(text.to_owned())),
-        }
+            [_, architecture] => Self::new(os, architecture, "").normalized(),
+            [_, architecture, variant] => Self::new(os, architecture, variant).normalized(),
+            _ => return Err(InvalidPlatform::Parts(text.to_owned())),
+        };
+        Ok(Self { os_version: os_version.to_owned(), ..platform })
     }
 
     /// The same platform in the one spelling that is compared: `x86_64` is `amd64`, `aarch64` is `arm64`.
@@ -119,6 +133,20 @@ impl Platform {
     pub fn accepts(&self, offered: &Self) -> bool {
         self.rank(offered).is_some()
     }
+}
+
+fn is_word(part: &str) -> bool {
+    let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
+    !part.is_empty() && part.bytes().all(good)
+}
+
+/// A system and its version, which stands in brackets if it is there.
+fn system(part: &str) -> Option<(&str, &str)> {
+    let (os, version) = match part.strip_suffix(')') {
+        Some(part) => part.split_once('(')?,
+        None => (part, ""),
+    };
+    (is_word(os) && !os.contains('.') && (version.is_empty() || is_word(version))).then_some((os, version))
 }
 
 /// The architectures and variants that run on the given one, best first.
@@ -239,6 +267,23 @@ mod tests {
         check("linux", &Platform::host().to_string());
         check("nonsense", "\"nonsense\": unknown operating system or architecture: invalid argument");
         check("a/b/c/d", "\"a/b/c/d\": cannot parse platform specifier: invalid argument");
+        check(
+            "a/b/c/d/e f",
+            "\"d/e f\" is an invalid component of \"a/b/c/d/e f\": platform specifier component must match \"^[A-Za-z0-9_.-]+$\": invalid argument",
+        );
+        check("windows(10.0.17763)/amd64", "windows/amd64");
+        assert_eq!(Platform::parse("windows(10.0.17763)/amd64").unwrap().os_version, "10.0.17763");
+        check("macos()/arm64", "darwin/arm64");
+        check("linux/*", "\"linux/*\": wildcards not yet supported: invalid argument");
+        for bad in ["", "a.b", "(1)/amd64", "windows(1/amd64", "windows(a b)/amd64", "windows(1)(2)/amd64"] {
+            let first = bad.split('/').next().unwrap();
+            check(
+                bad,
+                &format!(
+                    "\"{first}\" is an invalid OS component of \"{bad}\": OSAndVersion specifier component must match \"^([A-Za-z0-9_-]+)(?:\\\\(([A-Za-z0-9_.-]*)\\\\))?$\": invalid argument"
+                ),
+            );
+        }
         check(
             "linux/",
             "\"\" is an invalid component of \"linux/\": platform specifier component must match \"^[A-Za-z0-9_.-]+$\": invalid argument",

@@ -27,4 +27,6 @@ pub mod server;
 mod time;
 mod types;
 
+/// How much of a log came before each of its files.
+pub use log::start as log_start;
 pub use types::{Exit, ExitStatus, LogFile, Runtime, State, StdinMode, Target, Timings};

@@ -76,6 +76,8 @@ pub(crate) struct NewImage {
     pub(crate) parent: Option<Digest>,
     /// Whole references.
     pub(crate) names: Vec<String>,
+    /// A user gives it its names now, and it remembers when.
+    pub(crate) is_tagged: bool,
 }
 
 /// What publishing an image did.
@@ -456,7 +458,7 @@ impl Ingest {
             layer_sizes: sizes,
             blobs,
             stack: self.stack(diff_ids, &opened)?,
-            last_tagged: None,
+            last_tagged: image.is_tagged.then(|| jiff::Timestamp::now().as_second()),
             removed: false,
         })
     }

@@ -60,15 +60,16 @@ pub(crate) async fn create(
     // A name that is no reference may still be the beginning of an id; the engine knows.
     let named =
         if berth_oci::reference::is_identifier(image) { None } else { Some(reference::parse(image)?) };
+    let mut platform = String::new();
     if !options.platform.is_empty() {
-        check_platform(&options.platform)?;
+        platform = checked_platform(&options.platform)?;
     }
     if pull == Pull::Always
         && let Some(named) = &named
     {
         super::super::commands::pull::fetch(context, client, named, &options.platform, options.quiet).await?;
     }
-    let attempt = client.container_create(&options.name, &options.platform, request).await;
+    let attempt = client.container_create(&options.name, &platform, request).await;
     let created = match (attempt, &named) {
         (Err(Error::Api { status: 404, .. }), Some(named)) if pull == Pull::Missing => {
             if !options.quiet {
@@ -76,7 +77,7 @@ pub(crate) async fn create(
             }
             super::super::commands::pull::fetch(context, client, named, &options.platform, options.quiet)
                 .await?;
-            client.container_create(&options.name, &options.platform, request).await?
+            client.container_create(&options.name, &platform, request).await?
         }
         (attempt, _) => attempt?,
     };
@@ -103,10 +104,18 @@ fn warn(context: &Context, request: &CreateRequest) {
     }
 }
 
-fn check_platform(platform: &str) -> Result<(), Failure> {
-    berth_oci::Platform::parse(platform)
-        .map(|_| ())
-        .map_err(|error| Failure::new(format!("error parsing specified platform: {error}")))
+/// The platform as an engine is asked for it: in Go's spelling, and without the version of the system.
+fn checked_platform(text: &str) -> Result<String, Failure> {
+    let mut platform = berth_oci::Platform::parse(text)
+        .map_err(|error| Failure::new(format!("error parsing specified platform: {error}")))?;
+    // What goes without saying is not said, and said where it was asked for.
+    let is_asked_for = text.matches('/').count() == 2;
+    match (platform.architecture.as_str(), platform.variant.as_str()) {
+        ("arm", "v7") if !is_asked_for => platform.variant.clear(),
+        ("arm64", "") if is_asked_for => "v8".clone_into(&mut platform.variant),
+        _ => {}
+    }
+    Ok(platform.to_string())
 }
 
 /// The file that takes the id; gone again if there is no id to take.
@@ -141,6 +150,23 @@ impl Drop for IdFile {
     fn drop(&mut self) {
         if let Some((path, _)) = self.0.take() {
             let _ = std::fs::remove_file(path); // an empty file is all that could be left
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn platforms_are_asked_for_as_docker_asks() {
+        for (text, expect) in [
+            ("windows(10.0.17763)/amd64", "windows/amd64"),
+            ("Linux/x86_64", "linux/amd64"),
+            ("linux/arm", "linux/arm"),
+            ("linux/arm/v7", "linux/arm/v7"),
+            ("arm64", "linux/arm64"),
+            ("linux/arm64/v8", "linux/arm64/v8"),
+        ] {
+            assert_eq!(super::checked_platform(text).unwrap(), expect);
         }
     }
 }

@@ -68,7 +68,7 @@ impl From<berth_oci::json::Error> for Error {
     fn from(error: berth_oci::json::Error) -> Self {
         match error {
             berth_oci::json::Error::Trailing => Self::invalid(error.to_string()),
-            other => Self::invalid(format!("invalid JSON: {other}")),
+            other => super::go_types::named(Self::invalid(format!("invalid JSON: {other}"))),
         }
     }
 }

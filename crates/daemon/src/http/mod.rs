@@ -17,6 +17,7 @@ mod error;
 mod events;
 mod exec;
 pub(crate) mod fuzz;
+mod go_types;
 mod images;
 mod networks;
 mod query;

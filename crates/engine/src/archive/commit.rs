@@ -61,6 +61,9 @@ impl Inner {
             name,
             config: configuration(&container.record, &commit)?,
             created_by: container.record.config.cmd.as_deref().unwrap_or_default().join(" "),
+            container: container.record.id.clone(),
+            container_config: serde_json::to_value(&container.record.config)
+                .map_err(|error| Error::internal("configuration", &error))?,
             author: commit.author,
             comment: commit.comment.clone(),
             version: self.config.version.clone(),

@@ -71,6 +71,10 @@ fn check(host: &HostConfig, config: &EngineConfig) -> Result<()> {
         berth_network::files::parse_add_host(entry, Some(gateway)).map_err(Error::InvalidParameter)?;
     }
     network::check_ports(host)?;
+    if host.annotations.iter().flatten().any(|(name, _)| name.is_empty()) {
+        let text = "invalid Annotations: the empty string is not permitted as an annotation key";
+        return Err(Error::invalid(text));
+    }
     if host.shm_size < 0 {
         return Err(Error::invalid("SHM size can not be less than 0"));
     }

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,6 +39,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// How long a destination that is away is waited for once the container has ended. What was not sent then is sent when
 /// the container or the engine starts again.
 const PATIENCE: Duration = Duration::from_secs(5);
+const NOT_ALL: &str = "not all of its log was sent; the rest is when it or the engine starts again";
 
 /// Opens the way to a container's destination before it starts; nothing if its driver has none, or connects later.
 ///
@@ -54,7 +55,10 @@ pub(crate) async fn connect(record: &Record) -> Result<Option<Writer>> {
 }
 
 /// The lines of a run on their way.
-pub(crate) struct Forwarder(JoinHandle<()>);
+pub(crate) struct Forwarder {
+    task: JoinHandle<()>,
+    id: String,
+}
 
 impl Forwarder {
     /// Begins to send, from where it was left; nothing if the container's driver does not send. `ended` tells the end of
@@ -67,13 +71,7 @@ impl Forwarder {
     ) -> Option<Forwarder> {
         let driver = Driver::named(&record.host_config.log_config.kind)?;
         let file = log_config::log_file(record).ok()??;
-        let state = match Position::open(&record.directory.join("forwarded")) {
-            Ok(state) => state,
-            Err(error) => {
-                tracing::error!(container.id = %record.id, "its log is not sent: {error}");
-                return None;
-            }
-        };
+        let state = Position::open(record.directory.join("forwarded"));
         let (reads, sends) = match ended {
             Some([reads, sends]) => (Some(reads), Some(sends)),
             None => (None, None),
@@ -89,44 +87,76 @@ impl Forwarder {
             pieces: [None, None],
             state,
         };
-        Some(Forwarder(tokio::spawn(sending.run(chunks))))
+        Some(Forwarder { task: tokio::spawn(sending.run(chunks)), id: record.id.clone() })
     }
 
-    /// Waits until all is sent, or the destination was waited for in vain. The run must have ended.
-    pub(crate) async fn finish(self) {
-        let _ = self.0.await;
+    /// Waits until all is sent, but not long: one that takes nothing, or little, holds up neither a removal nor another
+    /// start. The run must have ended.
+    pub(crate) async fn finish(mut self) {
+        if tokio::time::timeout(PATIENCE, &mut self.task).await.is_err() {
+            self.task.abort();
+            let _ = self.task.await;
+            tracing::warn!(container.id = %self.id, "{NOT_ALL}");
+        }
     }
 }
 
 /// How far a log is sent, kept beside it.
 struct Position {
-    file: File,
+    path: PathBuf,
+    file: Option<File>,
     place: Place,
     /// The time of the last line that was sent.
     last: i64,
+    /// It could not be kept, and that was told.
+    is_behind: bool,
 }
 
 impl Position {
-    fn open(path: &Path) -> io::Result<Position> {
-        let file =
-            File::options().read(true).write(true).create(true).truncate(false).mode(0o640).open(path)?;
-        let text = io::read_to_string(&file)?;
+    /// Reads what is kept. What is not there, or was not written whole by a machine that went down, is the beginning.
+    fn open(path: PathBuf) -> Position {
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
         let mut words = text.split_whitespace().map(str::parse::<i64>);
         let mut next = || words.next().and_then(std::result::Result::ok);
-        // A file that was not written whole, by a machine that went down: the log is sent from its beginning.
-        let (inode, offset, last) = match (next(), next(), next()) {
-            (Some(inode), Some(offset), Some(last)) => (inode, offset, last),
-            _ => (0, 0, i64::MIN),
+        let (place, last) = match (next(), next(), next()) {
+            (Some(inode), Some(offset), Some(last)) => {
+                let start = next().map(i64::unsigned_abs);
+                (Place { inode: inode.unsigned_abs(), offset: offset.unsigned_abs(), start }, last)
+            }
+            _ => (Place::default(), i64::MIN),
         };
-        let place = Place { inode: inode.unsigned_abs(), offset: offset.unsigned_abs() };
-        Ok(Position { file, place, last })
+        Position { path, file: None, place, last, is_behind: false }
     }
 
+    /// Keeps it, or says why it could not: what is sent now is sent again by the next engine then.
     fn keep(&mut self, place: Place, last: i64) -> io::Result<()> {
         (self.place, self.last) = (place, last);
+        let file = match self.file.take() {
+            Some(file) => file,
+            None => File::options().write(true).create(true).truncate(false).mode(0o640).open(&self.path)?,
+        };
         // Always of the same length: one write replaces all of it.
-        let text = format!("{:>20} {:>20} {last:>20}\n", place.inode, place.offset);
-        self.file.write_all_at(text.as_bytes(), 0)
+        let start = place.start.map_or_else(|| "-".to_owned(), |start| start.to_string());
+        let text = format!("{:>20} {:>20} {last:>20} {start:>20}\n", place.inode, place.offset);
+        self.file.insert(file).write_all_at(text.as_bytes(), 0)
+    }
+
+    /// As [`Position::keep`]; tells once that it fails, and once that it works again.
+    fn keep_or_tell(&mut self, id: &str, place: Place, last: i64) {
+        let was_behind = self.is_behind;
+        let kept = self.keep(place, last);
+        self.is_behind = kept.is_err();
+        match kept {
+            Err(error) if !was_behind => {
+                let text = "how far its log was sent cannot be recorded; the next engine would send again what is \
+                            sent from now on";
+                tracing::warn!(container.id = %id, "{text}: {error}");
+            }
+            Ok(()) if was_behind => {
+                tracing::info!(container.id = %id, "how far its log was sent is recorded again");
+            }
+            _ => {}
+        }
     }
 }
 
@@ -152,6 +182,12 @@ impl Sending {
                     return;
                 }
             };
+            if chunk.lost > 0 {
+                let text = "bytes of its log were rotated away before they were sent, and are lost to";
+                let hint = "a larger cache-max-size or cache-max-file keeps more";
+                let (lost, driver) = (chunk.lost, self.driver.name());
+                tracing::warn!(container.id = %self.record.id, "{lost} {text} {driver}: {hint}");
+            }
             let entries = chunk.lines.split(|byte| *byte == b'\n').filter_map(Entry::parse);
             let messages: Vec<Message> = entries.map(|entry| self.message(entry)).collect();
             for batch in messages.chunks(BATCH) {
@@ -160,9 +196,7 @@ impl Sending {
                 }
             }
             let last = messages.last().map_or(self.state.last, |message| message.nanos);
-            if let Err(error) = self.state.keep(chunk.place, last) {
-                tracing::warn!(container.id = %self.record.id, "how far its log was sent: {error}");
-            }
+            self.state.keep_or_tell(&self.record.id, chunk.place, last);
         }
     }
 
@@ -202,8 +236,7 @@ impl Sending {
                 told = true;
             }
             if !self.wait(pause).await {
-                let text = "not all of its log was sent; the rest is when it or the engine starts again";
-                tracing::warn!(container.id = %self.record.id, "{text}");
+                tracing::warn!(container.id = %self.record.id, "{NOT_ALL}");
                 return false;
             }
             pause = (pause * 3 / 2).min(PAUSE_MAX);
@@ -248,14 +281,32 @@ mod tests {
     fn how_far_it_is_survives() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("forwarded");
-        let mut position = Position::open(&path).unwrap();
+        let mut position = Position::open(path.clone());
         assert_eq!((position.place, position.last), (Place::default(), i64::MIN));
-        let place = Place { inode: 12, offset: 1 << 40 };
+        let place = Place { inode: 12, offset: 1 << 40, start: Some(7) };
         position.keep(place, 1_709_164_800_500_000_000).unwrap();
         position.keep(place, -5).unwrap();
-        let again = Position::open(&path).unwrap();
+        let again = Position::open(path.clone());
         assert_eq!((again.place, again.last), (place, -5));
+        // As it was before files knew what came before them.
+        std::fs::write(&path, "12 34 5\n").unwrap();
+        let older = Position::open(path.clone());
+        assert_eq!((older.place, older.last), (Place { inode: 12, offset: 34, start: None }, 5));
         std::fs::write(&path, "12 3").unwrap();
-        assert_eq!(Position::open(&path).unwrap().last, i64::MIN);
+        assert_eq!(Position::open(path).last, i64::MIN);
+    }
+
+    #[test]
+    fn what_cannot_be_kept_is_kept_later() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("away/forwarded");
+        let mut position = Position::open(path.clone());
+        let place = Place { inode: 12, offset: 5, start: Some(0) };
+        position.keep_or_tell("abc", place, 1);
+        assert!(position.is_behind);
+        std::fs::create_dir(path.parent().unwrap()).unwrap();
+        position.keep_or_tell("abc", place, 2);
+        assert!(!position.is_behind);
+        assert_eq!(Position::open(path).last, 2);
     }
 }

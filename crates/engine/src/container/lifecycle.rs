@@ -206,8 +206,8 @@ impl Inner {
         if let Some(policy) = update.restart_policy.filter(|policy| !policy.name.is_empty()) {
             policy.parse().map_err(Error::InvalidParameter)?;
             if record.host_config.auto_remove && policy.name != "no" {
-                let text = "Restart policy cannot be updated because AutoRemove is enabled for the container";
-                return Err(Error::Conflict(text.to_owned()));
+                let why = "Restart policy cannot be updated because AutoRemove is enabled for the container";
+                return Err(Error::Conflict(format!("Cannot update container {}: {why}", record.id)));
             }
             record.host_config.restart_policy = policy;
         }
@@ -336,8 +336,8 @@ fn check_attach(container: &Container) -> Result<()> {
 
 /// A moment as `until` filters give it: RFC 3339, seconds since 1970, or a duration before now.
 pub(crate) fn parse_until(text: &str) -> Result<Time> {
-    let invalid = || Error::invalid(format!("invalid filter 'until=[{text}]'"));
-    if let Some(time) = Time::parse_rfc3339(text) {
+    let invalid = || Error::invalid(format!("failed to parse value as time or duration: {text:?}"));
+    if let Some(time) = Time::parse_rfc3339(text).or_else(|| parse_date(text)) {
         return Ok(time);
     }
     if let Some(duration) = parse_duration(text) {
@@ -353,6 +353,19 @@ pub(crate) fn parse_until(text: &str) -> Result<Time> {
         .and_then(|whole| whole.checked_add(nanos))
         .map(Time::from_unix_nanos)
         .ok_or_else(invalid)
+}
+
+/// A date, with or without a time of day: that of this machine's clock.
+fn parse_date(text: &str) -> Option<Time> {
+    let (date, time) = text.split_once('T').unwrap_or((text, "00:00:00"));
+    let time = match time.len() {
+        2 => format!("{time}:00:00"),
+        5 => format!("{time}:00"),
+        _ => time.to_owned(),
+    };
+    let moment: jiff::civil::DateTime = format!("{date}T{time}").parse().ok()?;
+    let zoned = moment.to_zoned(jiff::tz::TimeZone::system()).ok()?;
+    Some(Time::from_unix_nanos(i64::try_from(zoned.timestamp().as_nanosecond()).ok()?))
 }
 
 /// A duration as Go writes them: `1h30m`, `1.5h`, `300ms`.
@@ -388,6 +401,13 @@ mod tests {
         assert_eq!(parse_until("1700000000").unwrap().unix_nanos(), 1_700_000_000_000_000_000);
         assert_eq!(parse_until("1700000000.5").unwrap().unix_nanos(), 1_700_000_000_500_000_000);
         assert_eq!(parse_until("2023-11-14T22:13:20Z").unwrap().unix_seconds(), 1_700_000_000);
+        let day = parse_until("2023-11-14").unwrap().unix_seconds();
+        assert_eq!(parse_until("2023-11-14T01").unwrap().unix_seconds(), day + 3600);
+        assert_eq!(parse_until("2023-11-14T00:01").unwrap().unix_seconds(), day + 60);
+        assert_eq!(
+            parse_until("2023-11-x").unwrap_err().to_string(),
+            "failed to parse value as time or duration: \"2023-11-x\""
+        );
         let hour_ago = parse_until("1h").unwrap();
         let age = Time::now().since(hour_ago).as_secs();
         assert!((3600..3700).contains(&age));

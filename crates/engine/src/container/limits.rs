@@ -110,7 +110,7 @@ fn oom_and_pids(resources: &mut Resources, host: &Host, warnings: &mut Vec<Strin
 
 fn cpu(resources: &mut Resources, host: &Host, warnings: &mut Vec<String>) -> Result<()> {
     let (period, runtime) = (resources.cpu_realtime_period, resources.cpu_realtime_runtime);
-    if period != 0 && runtime > period {
+    if period != 0 && runtime != 0 && runtime > period {
         return refuse("cpu real-time runtime cannot be higher than cpu real-time period");
     }
     if resources.nano_cpus > 0 && resources.cpu_period > 0 {

@@ -66,6 +66,9 @@ impl Links {
 pub(crate) fn resolve(registry: &Registry, host: &HostConfig) -> Result<Vec<Link>> {
     let mut links: Vec<Link> = Vec::new();
     for text in host.links.iter().flatten() {
+        if text.is_empty() {
+            return Err(Error::Refused("empty string specified for links".to_owned()));
+        }
         let mut parts = text.split(':');
         let (name, alias, more) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
         if more.is_some() {

@@ -108,6 +108,7 @@ impl<'a> Wanted<'a> {
             && self.since.is_none_or(|since| record.created > since)
             && (self.names.fit(&record.name) || self.names.fit(&format!("/{}", record.name)))
             && self.ids.fit(&record.id)
+            && self.filters.get("id").first().is_none_or(|id| !id.is_empty())
             && self.filters.labels("label", record.config.labels.as_ref().unwrap_or(&empty))
             && self.filters.exact("status", state.status.as_str())
             && self.filters.exact("health", health)
@@ -204,13 +205,24 @@ fn ports(filters: &Filters, key: &str) -> Result<Option<BTreeSet<Port>>> {
     }
     let mut wanted = BTreeSet::new();
     for text in filters.get(key) {
-        let invalid = || Error::invalid(format!("invalid filter '{key}={text}'"));
         let (range, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-        let protocol: Protocol = protocol.parse().map_err(|()| invalid())?;
         let (first, last) = range.split_once('-').unwrap_or((range, range));
-        let (first, last): (u16, u16) =
-            (first.parse().map_err(|_| invalid())?, last.parse().map_err(|_| invalid())?);
-        wanted.extend((first..=last).map(|number| Port { number, protocol }));
+        let number = |part: &str| {
+            let why = match part.parse::<u64>() {
+                Ok(number) if number <= u64::from(u16::MAX) => return Ok(number as u16),
+                Err(_) if part.is_empty() || !part.bytes().all(|byte| byte.is_ascii_digit()) => {
+                    "invalid syntax"
+                }
+                _ => "value out of range",
+            };
+            let why = format!("strconv.ParseUint: parsing {part:?}: {why}");
+            Err(Error::Refused(format!("error while looking up for {key} {text}: {why}")))
+        };
+        let (first, last) = (number(first)?, number(last)?);
+        // No port has another protocol.
+        if let Ok(protocol) = protocol.parse::<Protocol>() {
+            wanted.extend((first..=last).map(|number| Port { number, protocol }));
+        }
     }
     Ok(Some(wanted))
 }
@@ -219,11 +231,10 @@ fn is_published(container: &Container, wanted: &BTreeSet<Port>) -> bool {
     let ports = container.state.network.ports.iter();
     ports.filter(|(_, bindings)| bindings.is_some()).any(|(port, bindings)| {
         let Ok(port) = port.parse::<Port>() else { return false };
-        wanted.contains(&port)
-            || bindings.iter().flatten().any(|binding| {
-                let number = binding.host_port.parse::<u16>();
-                number.is_ok_and(|number| wanted.contains(&Port { number, ..port }))
-            })
+        bindings.iter().flatten().any(|binding| {
+            let number = binding.host_port.parse::<u16>();
+            number.is_ok_and(|number| wanted.contains(&Port { number, ..port }))
+        })
     })
 }
 

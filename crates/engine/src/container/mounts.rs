@@ -29,6 +29,9 @@ pub(crate) fn plan(
     let mut points = BTreeMap::new();
     for from in host.volumes_from.iter().flatten() {
         let (container, mode) = from.split_once(':').unwrap_or((from, ""));
+        if from.is_empty() {
+            return Err(Error::invalid("volumes-from specification cannot be an empty string"));
+        }
         if container.is_empty() {
             return Err(Error::invalid("malformed volumes-from specification: "));
         }
@@ -41,12 +44,13 @@ pub(crate) fn plan(
             points.insert(point.destination.clone(), point);
         }
     }
-    let mut taken: Vec<String> = host.tmpfs.iter().flatten().map(|(target, _)| clean(target)).collect();
-    let binds = host.binds.iter().flatten().map(|bind| parse_bind(bind, &host.volume_driver));
-    let mounts = host.mounts.iter().flatten().map(|mount| parse_mount(mount, &exists));
-    for point in binds.chain(mounts) {
+    let tmpfs: Vec<String> = host.tmpfs.iter().flatten().map(|(target, _)| clean(target)).collect();
+    let mut taken = Vec::new();
+    let binds = host.binds.iter().flatten().map(|bind| (true, parse_bind(bind, &host.volume_driver)));
+    let mounts = host.mounts.iter().flatten().map(|mount| (false, parse_mount(mount, &exists)));
+    for (is_bind, point) in binds.chain(mounts) {
         let point = point?;
-        if taken.contains(&point.destination) {
+        if taken.contains(&point.destination) || (is_bind && tmpfs.contains(&point.destination)) {
             return Err(Error::invalid(format!("Duplicate mount point: {}", point.destination)));
         }
         taken.push(point.destination.clone());
@@ -54,7 +58,10 @@ pub(crate) fn plan(
     }
     for target in config.volumes.iter().flatten().map(|(target, _)| target) {
         let destination = clean(target);
-        if !taken.contains(&destination) && !points.contains_key(&destination) {
+        if !taken.contains(&destination)
+            && !tmpfs.contains(&destination)
+            && !points.contains_key(&destination)
+        {
             let driver = Some(driver_or_local(&host.volume_driver));
             points.insert(destination.clone(), MountPoint { driver, ..anonymous(destination, "") });
         }
@@ -81,7 +88,7 @@ fn parse_bind(bind: &str, volume_driver: &str) -> Result<MountPoint> {
     let invalid = || Error::Refused(format!("invalid volume specification: '{bind}'"));
     let parts: Vec<&str> = bind.splitn(4, ':').collect();
     let (source, target, mode) = match parts[..] {
-        ["", ..] => return Err(invalid()),
+        ["", ..] | [_, ""] => return Err(invalid()),
         [target] => ("", target, ""),
         // A target with a mode is no volume: `/a:ro`.
         [_, second] if !second.is_empty() && valid_mode(second) => return Err(invalid()),
@@ -99,6 +106,9 @@ fn parse_bind(bind: &str, volume_driver: &str) -> Result<MountPoint> {
     checked(kind, target).map_err(explain)?;
     if !is_bind && !propagation.is_empty() {
         return Err(explain(config_error("volume", "field BindOptions must not be specified")));
+    }
+    if is_bind && mode.split(',').any(|word| word == "nocopy") {
+        return Err(explain(config_error("bind", "field VolumeOptions must not be specified")));
     }
     let mut point = MountPoint {
         kind: kind.to_owned(),

@@ -25,7 +25,7 @@ pub(crate) fn parse(text: &str) -> Result<i32> {
     let invalid = || Error::invalid(format!("invalid signal: {text}"));
     match text.parse::<i32>() {
         Ok(number) if (1..=REAL_TIME.1).contains(&number) => return Ok(number),
-        Ok(number) if number > 0 => {
+        Ok(number) if number != 0 => {
             return Err(Error::invalid(format!("the linux daemon does not support signal {number}")));
         }
         Ok(_) => return Err(invalid()),

@@ -53,7 +53,8 @@ pub(crate) fn apply(have: &mut Resources, asked: &Resources) -> Result<()> {
         }
     }
     if asked.pids_limit.is_some() {
-        have.pids_limit = asked.pids_limit;
+        // None is told as 0, however it was asked for.
+        have.pids_limit = asked.pids_limit.map(|limit| limit.max(0));
     }
     Ok(())
 }

@@ -13,6 +13,33 @@ pub(crate) fn reference(pattern: &str, name: &str) -> bool {
     matches(pattern, name) || matches(pattern, repository)
 }
 
+/// Whether it is a pattern: its sets end and have something in them, and its last backslash protects something.
+pub(crate) fn is_valid(pattern: &str) -> bool {
+    let mut rest = pattern.chars().peekable();
+    while let Some(character) = rest.next() {
+        match character {
+            '\\' if rest.next().is_none() => return false,
+            '[' => {
+                rest.next_if_eq(&'^');
+                let mut members = 0;
+                loop {
+                    match rest.next() {
+                        Some(']') if members > 0 => break,
+                        Some(']' | '-') | None => return false,
+                        Some('\\') if rest.next().is_none() => return false,
+                        Some(_) => members += 1,
+                    }
+                    if rest.next_if_eq(&'-').is_some() && !rest.next().is_some_and(|last| last != ']') {
+                        return false;
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    true
+}
+
 /// Whether all of `text` fits `pattern`: `*` and `?` stop at slashes, `[…]` is a set, a backslash protects.
 pub(crate) fn matches(pattern: &str, text: &str) -> bool {
     fits(&pattern.chars().collect::<Vec<_>>(), &text.chars().collect::<Vec<_>>())

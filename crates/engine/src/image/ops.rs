@@ -311,11 +311,16 @@ impl<'a> Wanted<'a> {
             Some(reference) => Ok(Some(created_at(&*engine.store.images().get(reference).map_err(error)?))),
             None => Ok::<_, Error>(None),
         };
+        // Docker answers 500 to both.
+        let refused = |error: Error| Error::Refused(error.to_string());
+        if filters.get("reference").iter().any(|pattern| !glob::is_valid(pattern)) {
+            return Err(Error::Refused("syntax error in pattern".to_owned()));
+        }
         Ok(Wanted {
             dangling: filters.contains("dangling").then(|| filters.boolean("dangling", false)).transpose()?,
             before: created("before")?,
             since: created("since")?,
-            until: filters.get("until").first().map(|text| parse_until(text)).transpose()?,
+            until: filters.get("until").first().map(|text| parse_until(text)).transpose().map_err(refused)?,
             filters,
         })
     }

@@ -62,7 +62,9 @@ pub(crate) fn string_or_list<'de, D: Deserializer<'de>>(
     match Node::deserialize(deserializer)? {
         Node::Null => Ok(None),
         Node::String(one) => Ok(Some(vec![one])),
-        list @ Node::Array(_) => Option::<Vec<String>>::deserialize(&list).map_err(D::Error::custom),
+        Node::Array(list) if list.iter().all(|item| matches!(item, Node::String(_) | Node::Null)) => {
+            Option::<Vec<String>>::deserialize(&Node::Array(list)).map_err(D::Error::custom)
+        }
         other => Err(D::Error::custom(
             String::deserialize(&other).err().map_or_else(String::new, |e| e.to_string()),
         )),

@@ -73,9 +73,11 @@ impl fmt::Display for Error {
             Self::Syntax(message) | Self::Custom(message) => f.write_str(message),
             Self::Trailing => f.write_str("unexpected content after JSON"),
             Self::Type { found, wanted, path, .. } if path.is_empty() => {
+                let found = in_go(found, wanted);
                 write!(f, "json: cannot unmarshal {found} into Go value of type {wanted}")
             }
             Self::Type { found, wanted, owner, path } => {
+                let found = in_go(found, wanted);
                 write!(f, "json: cannot unmarshal {found} into Go struct field {owner}")?;
                 for field in path.iter().rev() {
                     write!(f, ".{field}")?;
@@ -84,6 +86,12 @@ impl fmt::Display for Error {
             }
         }
     }
+}
+
+/// What was found, as Go tells it: numbers with their digits only where a number was wanted.
+fn in_go<'a>(found: &'a str, wanted: &str) -> &'a str {
+    let number = ["int", "uint", "float"].iter().any(|kind| wanted.starts_with(kind));
+    if found.starts_with("number ") && !number { "number" } else { found }
 }
 
 impl std::error::Error for Error {}

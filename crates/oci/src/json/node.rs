@@ -101,6 +101,13 @@ impl Node {
         }
     }
 
+    /// Removes a key of an object and answers with its value.
+    pub fn take(&mut self, name: &str) -> Option<Self> {
+        let Self::Object(entries) = self else { return None };
+        let at = entries.iter().position(|(key, _)| key == name)?;
+        Some(entries.remove(at).1)
+    }
+
     /// What Go calls this value in its errors.
     pub fn kind(&self) -> &'static str {
         match self {

@@ -19,6 +19,9 @@ pub(crate) fn main() -> ExitCode {
 fn copy() -> io::Result<()> {
     let mut source = File::from(io::stdin().as_fd().try_clone_to_owned()?);
     let target = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    if super::start::of(&source) > 0 {
+        let _ = super::start::set(&target, super::start::of(&source));
+    }
     let mut encoder = GzBuilder::new().write(target, Compression::fast());
     io::copy(&mut source, &mut encoder)?;
     encoder.finish()?;

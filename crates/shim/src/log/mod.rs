@@ -13,6 +13,7 @@
 pub(crate) mod compress;
 mod encode;
 mod rotate;
+pub mod start;
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -35,6 +36,8 @@ const STREAMS: [&str; 2] = ["stdout", "stderr"];
 pub(crate) struct Log {
     file: Option<OwnedFd>,
     size: u64,
+    /// Bytes of the log before the current file.
+    start: u64,
     rotation: Rotation,
     attrs: String,
     lines: [Line; 2],
@@ -77,8 +80,9 @@ impl Log {
         };
         let size = file.as_ref().map(rustix::fs::fstat).transpose()?.map_or(0, |stat| stat.st_size);
         Ok(Log {
-            file,
             size: u64::try_from(size).unwrap_or(0),
+            start: file.as_ref().map_or(0, start::of),
+            file,
             rotation: Rotation::new(config.path, config.max_size_bytes, config.max_files, config.compress),
             attrs: config.attrs,
             lines: [Line::default(), Line::default()],
@@ -192,20 +196,28 @@ impl Log {
         if self.rotation.is_due(self.size + self.out.len() as u64) {
             self.flush();
             if self.rotation.is_due(self.size) {
-                self.file = None;
+                let length = self.file.take().map_or(0, |file| length(&file));
                 match self.rotation.rotate() {
-                    Ok(()) => self.reopen(OFlags::CREATE | OFlags::TRUNC),
-                    Err(_) => self.reopen(OFlags::CREATE),
+                    Ok(()) => {
+                        self.start += length;
+                        self.reopen();
+                    }
+                    Err(_) => self.reopen(),
                 }
             }
         }
     }
 
-    fn reopen(&mut self, flags: OFlags) {
-        match open(self.rotation.path(), flags) {
+    fn reopen(&mut self) {
+        let path = self.rotation.path();
+        let is_there = rustix::fs::access(path, Access::EXISTS).is_ok();
+        let file = match self.start {
+            1.. if !is_there => start::create(path, self.start).or_else(|_| open(path, OFlags::CREATE)),
+            _ => open(path, OFlags::CREATE),
+        };
+        match file {
             Ok(file) => {
-                self.size =
-                    rustix::fs::fstat(&file).map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or(0));
+                self.size = length(&file);
                 self.rotation.opened(self.size);
                 self.file = Some(file);
             }
@@ -219,7 +231,7 @@ impl Log {
             return;
         }
         if self.file.is_none() {
-            self.reopen(OFlags::CREATE);
+            self.reopen();
         }
         if self.dropped.lines > 0 {
             let mut note = self.dropped.note(&self.attrs);
@@ -282,6 +294,10 @@ fn cut(file: &OwnedFd, excess: u64) {
         // If even that fails, the half entry stays and a reader skips it.
         let _ = rustix::fs::ftruncate(file.as_fd(), length);
     }
+}
+
+fn length(file: &OwnedFd) -> u64 {
+    rustix::fs::fstat(file).map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or(0))
 }
 
 fn open(path: &std::path::Path, more: OFlags) -> Result<OwnedFd, Errno> {

@@ -160,3 +160,25 @@ fn attributes_are_in_every_line() {
         "{content}"
     );
 }
+
+#[test]
+fn each_file_knows_what_came_before_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = config(directory.path(), 300, 3);
+    let path = config.path.clone();
+    let all = |path: &Path| {
+        let files = [".2", ".1", ""].map(|end| fs::File::open(format!("{}{end}", path.display())));
+        let files = files.into_iter().filter_map(Result::ok);
+        files.map(|file| (start::of(&file), file.metadata().unwrap().len())).collect::<Vec<_>>()
+    };
+    // As the next supervisor goes on.
+    for _ in 0..2 {
+        let mut log = Log::open(config.clone()).unwrap();
+        (0..20).for_each(|number| log.write(0, format!("line {number}\n").as_bytes()));
+    }
+    let files = all(&path);
+    assert_eq!(files.len(), 3);
+    assert!(files[0].0 > 0);
+    assert!(files.windows(2).all(|pair| pair[0].0 + pair[0].1 == pair[1].0), "{files:?}");
+    assert!(!path.with_extension("log.new").exists());
+}

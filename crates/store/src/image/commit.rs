@@ -23,6 +23,10 @@ pub struct Child {
     pub created_by: String,
     /// How a container of it runs.
     pub config: RunConfig,
+    /// The id of the container.
+    pub container: String,
+    /// What the container was made with, as Docker writes it.
+    pub container_config: serde_json::Value,
     /// The version of the engine.
     pub version: String,
 }
@@ -67,13 +71,14 @@ impl Images {
         config.comment = child.comment;
         config.docker_version = child.version;
         config.config = Some(child.config);
-        config.container.clear();
+        config.container = child.container;
         config.parent.clear();
-        config.other.remove("container_config");
+        config.other.insert("container_config".to_owned(), child.container_config);
         let config = serde_json::to_vec(&config)
             .map_err(|error| Error::io("write an image configuration")(error.into()))?;
         let names = child.name.iter().map(|name| name.clone().or_latest().to_string()).collect();
-        let image = NewImage { config, manifest: None, parent: Some(parent.clone()), names };
+        let is_tagged = child.name.is_some();
+        let image = NewImage { config, manifest: None, parent: Some(parent.clone()), names, is_tagged };
         Ok(ingest.publish(&[image])?.swap_remove(0).id)
     }
 

@@ -135,8 +135,13 @@ impl Fetch {
         let blobs = manifest.layers.into_iter().map(|layer| layer.digest);
         let blobs = blobs.filter(|digest| self.ingest.has_blob(digest)).collect();
         let names = image.names.iter().map(super::lookup::key).collect();
-        let image =
-            NewImage { config: image.config, manifest: Some((descriptor, blobs)), parent: None, names };
+        let image = NewImage {
+            config: image.config,
+            manifest: Some((descriptor, blobs)),
+            parent: None,
+            names,
+            is_tagged: false,
+        };
         self.ingest.publish(&[image])?;
         Ok(id)
     }

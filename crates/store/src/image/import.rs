@@ -45,7 +45,8 @@ impl Images {
         let config = serde_json::to_vec(&config)
             .map_err(|error| Error::io("write an image configuration")(error.into()))?;
         let names = how.name.iter().map(|name| name.clone().or_latest().to_string()).collect();
-        let image = NewImage { config, manifest: None, parent: None, names };
+        let is_tagged = how.name.is_some();
+        let image = NewImage { config, manifest: None, parent: None, names, is_tagged };
         Ok(ingest.publish(&[image])?.swap_remove(0).id)
     }
 
@@ -76,7 +77,8 @@ impl Images {
             }
         }
         let names = parts.names.iter().map(|name| name.clone().or_latest().to_string()).collect();
-        let image = NewImage { config: parts.config.to_vec(), manifest: None, parent: None, names };
+        let image =
+            NewImage { config: parts.config.to_vec(), manifest: None, parent: None, names, is_tagged: false };
         Ok(ingest.publish(&[image])?.swap_remove(0).id)
     }
 }

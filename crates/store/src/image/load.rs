@@ -310,7 +310,7 @@ impl Contents {
                     ingest,
                 )?;
                 let manifest = self.attach(descriptor, bytes, manifest, &layers, ingest)?;
-                let image = NewImage { config, manifest, parent: None, names: Vec::new() };
+                let image = NewImage { config, manifest, parent: None, names: Vec::new(), is_tagged: false };
                 found.insert(key.clone(), image);
             }
             if let Some(image) = found.get_mut(&key) {
@@ -357,7 +357,7 @@ impl Contents {
             _ => None,
         };
         let parent = Digest::parse(&image.parent).ok().filter(|parent| images.by_id(parent).is_some());
-        Ok(NewImage { config: config.clone(), manifest, parent, names })
+        Ok(NewImage { config: config.clone(), manifest, parent, names, is_tagged: false })
     }
 
     /// Checks that the layers of an image are those its configuration names, and gives them.

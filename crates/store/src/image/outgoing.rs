@@ -194,7 +194,13 @@ impl Outgoing {
         let bytes = json(&manifest)?;
         let digest = self.ingest.blob(&bytes)?;
         let manifest = descriptor(media_type::DOCKER_MANIFEST, digest, bytes.len() as u64);
-        let image = NewImage { config, manifest: Some((manifest, blobs)), parent: None, names: Vec::new() };
+        let image = NewImage {
+            config,
+            manifest: Some((manifest, blobs)),
+            parent: None,
+            names: Vec::new(),
+            is_tagged: false,
+        };
         self.ingest.publish(&[image])?;
         Ok(bytes)
     }

@@ -21,7 +21,12 @@ pub(crate) async fn create(server: Arc<Server>, mut call: Call) -> Result<Answer
     let mut request: CreateRequest = read(&body)?;
     let mac = match body.get("MacAddress") {
         Some(Node::String(mac)) => Some(mac.as_str()),
-        _ => None,
+        None | Some(Node::Null) => None,
+        Some(other) => {
+            let place = "Go struct field ContainerConfigWrapper.Config.MacAddress of type string";
+            let kind = other.kind();
+            return Err(Error::invalid(format!("invalid JSON: json: cannot unmarshal {kind} into {place}")));
+        }
     };
     let mut warnings = older::create(&mut request, call.version, mac).map_err(Error::invalid)?;
     let created = server
@@ -49,13 +54,7 @@ fn says_anything(body: &Node) -> bool {
 /// Reads the body by Go's rules.
 fn read(body: &Node) -> Result<CreateRequest, Error> {
     use serde::Deserialize as _;
-    CreateRequest::deserialize(body).map_err(|error: json::Error| {
-        let mut error = Error::from(error);
-        // The type's own name comes with its package, the names of its fields without.
-        error.message =
-            error.message.replace("Go value of type Container", "Go value of type runconfig.Container");
-        error
-    })
+    CreateRequest::deserialize(body).map_err(|error: json::Error| error.into())
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use berth_api::Version;
 use berth_api::container::{
-    EndpointSettings, HealthSummary, HostConfigSummary, LIST_CHANGES, Map, MountPoint,
-    NetworkSettingsSummary, Port, PortMap, PortSummary, Summary,
+    EndpointSettings, HealthSummary, HostConfigSummary, LIST_CHANGES, Map, NetworkSettingsSummary, Port,
+    PortMap, PortSummary, Summary,
 };
 use berth_engine::{Container, ContainerSize, ListOptions, State, Status, Time};
 use bytes::Bytes;
@@ -154,10 +154,7 @@ async fn size_of(server: &Server, id: &str) -> Result<Option<ContainerSize>, Err
 pub(crate) fn summary(container: &Container, size: Option<ContainerSize>) -> Summary {
     let (record, state) = (&container.record, &container.state);
     let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
-    let mounts = record.mounts.iter().map(super::inspect::mount_point).map(|mount| {
-        // Lists do not say where volumes are.
-        if mount.kind == "volume" { MountPoint { source: String::new(), ..mount } } else { mount }
-    });
+    let mounts = record.mounts.iter().map(super::inspect::mount_point);
     let health = state
         .health
         .as_ref()

@@ -22,8 +22,8 @@ pub(crate) async fn logs(server: Arc<Server>, call: Call) -> Result<Answer, Erro
         stdout,
         stderr,
         follow: query.flag("follow"),
-        since: parse_moment(query.text("since"))?,
-        until: parse_moment(query.text("until"))?,
+        since: parse_moment(query.text("since")).map_err(Error::into_failure)?,
+        until: parse_moment(query.text("until")).map_err(Error::into_failure)?,
         timestamps: query.flag("timestamps"),
         details: query.flag("details"),
         // As in Docker, what is no number means all.

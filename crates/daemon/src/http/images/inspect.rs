@@ -3,9 +3,14 @@
 use std::sync::Arc;
 
 use berth_api::container::{Empty, GraphDriver, Healthcheck};
-use berth_api::image::{Config, HistoryItem, INSPECT_CHANGES, Inspect, Metadata, RootFs};
+use berth_api::image::{
+    Config, HistoryItem, INSPECT_CHANGES, Inspect, MadeBy, Metadata, OfAContainer, RootFs,
+};
+use berth_api::version::Version;
 use berth_engine::Image;
+use berth_oci::ImageConfig;
 use berth_oci::image::RunConfig;
+use serde_json::Value;
 
 use super::super::answer::Answer;
 use super::super::call::Call;
@@ -15,17 +20,21 @@ use super::super::server::Server;
 /// `GET /images/{name}/json`
 pub(crate) async fn inspect(server: Arc<Server>, call: Call) -> Result<Answer, Error> {
     let image = server.engine.image(&call.name).await?;
-    Answer::json_for(&render(image), call.version, INSPECT_CHANGES)
+    Answer::json_for(&render(image, call.version)?, call.version, INSPECT_CHANGES)
 }
 
-fn render(image: Image) -> Inspect {
+fn render(image: Image, version: Version) -> Result<Inspect, Error> {
     let config = image.config;
-    Inspect {
+    let of_a_container =
+        version.is_before(50).then(|| of_a_container(to_value(&config.config)?)).transpose()?;
+    let made_by = version.is_before(45).then(|| made_by(&config)).transpose()?;
+    let said_last = || config.history.as_ref().and_then(|history| Some(history.last()?.comment.clone()));
+    Ok(Inspect {
         id: image.id,
         repo_tags: image.repo_tags,
         repo_digests: image.repo_digests,
         parent: image.parent,
-        comment: config.comment,
+        comment: if config.comment.is_empty() { said_last().unwrap_or_default() } else { config.comment },
         created: config.created.unwrap_or_default(),
         docker_version: config.docker_version,
         author: config.author,
@@ -44,7 +53,31 @@ fn render(image: Image) -> Inspect {
             layers: config.rootfs.diff_ids.iter().map(ToString::to_string).collect(),
         },
         metadata: Metadata { last_tag_time: image.last_tagged.to_string() },
-    }
+        of_a_container,
+        made_by,
+    })
+}
+
+/// An image's configuration as the container's that it was.
+fn of_a_container(config: Value) -> Result<OfAContainer, Error> {
+    let mac_address = config.get("MacAddress").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let config = serde_json::from_value(config).map_err(|error| unreadable(&error))?;
+    Ok(OfAContainer { config, mac_address })
+}
+
+/// The container that an image was made from, as the image has it.
+fn made_by(config: &ImageConfig) -> Result<MadeBy, Error> {
+    let made_with = config.other.get("container_config").filter(|config| !config.is_null());
+    let made_with = made_with.cloned().unwrap_or_else(|| Value::Object(serde_json::Map::new()));
+    Ok(MadeBy { container: config.container.clone(), config: of_a_container(made_with)? })
+}
+
+fn to_value(config: &Option<RunConfig>) -> Result<Value, Error> {
+    serde_json::to_value(config).map_err(|error| unreadable(&error))
+}
+
+fn unreadable(error: &serde_json::Error) -> Error {
+    Error::from(berth_engine::Error::Internal(format!("the image's configuration cannot be shown: {error}")))
 }
 
 fn run_config(config: RunConfig) -> Config {

@@ -5,6 +5,7 @@ use std::io::{self, Read, Seek as _, SeekFrom};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
+use berth_shim::log_start;
 use flate2::read::MultiGzDecoder;
 
 /// Reads are this long.
@@ -21,6 +22,8 @@ pub(crate) struct Place {
     pub(crate) inode: u64,
     /// Behind the last line that was read.
     pub(crate) offset: u64,
+    /// How much of the log came before the file; none in places that were kept before this was known.
+    pub(crate) start: Option<u64>,
 }
 
 /// A place in a file of a log.
@@ -30,6 +33,10 @@ pub(super) struct Cursor {
     buffer: Vec<u8>,
     /// How much of it is printed.
     taken: usize,
+    /// How much of it was read.
+    read: u64,
+    /// How much of the log came before the file.
+    start: u64,
     /// Lines still to be passed over.
     skip: u64,
 }
@@ -41,7 +48,17 @@ enum Source {
 
 impl Cursor {
     pub(super) fn plain(file: File) -> Cursor {
-        Cursor { source: Source::Plain(file), buffer: Vec::new(), taken: 0, skip: 0 }
+        let start = log_start::of(&file);
+        Cursor::new(Source::Plain(file), start)
+    }
+
+    fn compressed(file: File) -> Cursor {
+        let start = log_start::of(&file);
+        Cursor::new(Source::Compressed(Box::new(MultiGzDecoder::new(file))), start)
+    }
+
+    fn new(source: Source, start: u64) -> Cursor {
+        Cursor { source, buffer: Vec::new(), taken: 0, read: 0, start, skip: 0 }
     }
 
     /// Reads on and gives each whole line. Whether there may be more at once.
@@ -55,6 +72,7 @@ impl Cursor {
             Source::Compressed(decoder) => decoder.read(&mut self.buffer[old..])?,
         };
         self.buffer.truncate(old + got);
+        self.read += got as u64;
         let mut from = old;
         while let Some(length) = self.buffer[from..].iter().position(|byte| *byte == b'\n') {
             let line = &self.buffer[self.taken..from + length];
@@ -75,11 +93,12 @@ impl Cursor {
 
     /// Behind the last line that was given.
     pub(super) fn place(&self) -> Place {
-        let Source::Plain(file) = &self.source else { return Place::default() };
-        let mut reader = file;
-        let read = reader.stream_position().unwrap_or_default();
+        let inode = match &self.source {
+            Source::Plain(_) => self.inode().unwrap_or_default(),
+            Source::Compressed(_) => 0,
+        };
         let waiting = (self.buffer.len() - self.taken) as u64;
-        Place { inode: self.inode().unwrap_or_default(), offset: read.saturating_sub(waiting) }
+        Place { inode, offset: self.read.saturating_sub(waiting), start: Some(self.start) }
     }
 
     /// Goes to a place of the file, if the line before it is the expected one. Otherwise nothing is changed.
@@ -91,7 +110,20 @@ impl Cursor {
             return false;
         }
         let last = before.strip_suffix(b"\n").and_then(|lines| lines.rsplit(|byte| *byte == b'\n').next());
-        last.is_some_and(is_last) && file.seek(SeekFrom::Start(offset)).is_ok()
+        let is_there = last.is_some_and(is_last) && file.seek(SeekFrom::Start(offset)).is_ok();
+        if is_there {
+            self.read = offset;
+        }
+        is_there
+    }
+
+    /// Passes over so many bytes of a compressed file that nothing was read of yet. Whether it is one.
+    fn pass_over(&mut self, bytes: u64) -> bool {
+        let Source::Compressed(decoder) = &mut self.source else { return false };
+        // What cannot be read now cannot be read later.
+        let _ = io::copy(&mut decoder.take(bytes), &mut io::sink());
+        self.read = bytes;
+        true
     }
 
     /// Whether the file was cut off below the place that was read last.
@@ -102,6 +134,10 @@ impl Cursor {
             (Ok(place), Ok(metadata)) => metadata.len() < place,
             _ => false,
         }
+    }
+
+    fn is_compressed(&self) -> bool {
+        matches!(self.source, Source::Compressed(_))
     }
 
     fn inode(&self) -> Option<u64> {
@@ -144,20 +180,50 @@ pub(super) fn open_rest(
 }
 
 /// All files of a log from a place on, oldest first, and the current one; `is_last` knows the line before the place. If
-/// the file of the place is not there any more (it was compressed, or removed): all there are, and `false`.
+/// the place cannot be told: all there are. Otherwise the bytes behind the place that are gone.
 pub(super) fn open_from(
     path: &Path,
     place: Place,
     is_last: impl Fn(&[u8]) -> bool,
-) -> io::Result<(Vec<Cursor>, Option<Cursor>, bool)> {
+) -> io::Result<(Vec<Cursor>, Option<Cursor>, Option<u64>)> {
     let (mut old, mut current) = open_rest(None, path, None)?;
+    if let Some(lost) = go_on(&mut old, &mut current, place, &is_last) {
+        return Ok((old, current, Some(lost)));
+    }
     let found = old.iter_mut().chain(current.as_mut()).position(|cursor| {
         place.inode != 0 && cursor.inode() == Some(place.inode) && cursor.go_to(place.offset, &is_last)
     });
     if let Some(at) = found {
         old.drain(..at);
     }
-    Ok((old, current, found.is_some()))
+    Ok((old, current, found.map(|_| 0)))
+}
+
+/// Drops the files before a place, and goes to it, by what came before each file. Answers with how many bytes behind the
+/// place are gone; nothing if the files do not tell.
+fn go_on(
+    old: &mut Vec<Cursor>,
+    current: &mut Option<Cursor>,
+    place: Place,
+    is_last: impl Fn(&[u8]) -> bool,
+) -> Option<u64> {
+    let start = place.start?;
+    let mut starts: Vec<u64> = old.iter().chain(current.as_ref()).map(|cursor| cursor.start).collect();
+    starts.sort_unstable();
+    if starts.windows(2).any(|pair| pair[0] == pair[1]) {
+        return None;
+    }
+    let first = old.iter_mut().chain(current.as_mut()).find(|cursor| cursor.start >= start)?;
+    let first_start = first.start;
+    let lost = if first_start > start {
+        first_start.saturating_sub(start + place.offset)
+    } else if first.pass_over(place.offset) || first.go_to(place.offset, is_last) {
+        0
+    } else {
+        return None;
+    };
+    old.retain(|cursor| cursor.start >= first_start);
+    Some(lost)
 }
 
 /// Whether another file than the cursor's is the one to go on with: the log was rotated, or came to be.
@@ -173,9 +239,48 @@ pub(super) fn look(cursor: Option<Cursor>, path: &Path) -> (Option<Cursor>, bool
     (cursor, moved)
 }
 
-/// The file that comes after the cursor's.
-pub(super) fn next(cursor: Option<Cursor>, path: &Path) -> Option<Cursor> {
-    let inode = cursor.as_ref().and_then(Cursor::inode);
+/// The file that comes after the cursor's, which is read to its end, and how many bytes between them are gone.
+pub(super) fn next(cursor: Option<Cursor>, path: &Path) -> (Option<Cursor>, u64) {
+    let Some(cursor) = cursor else {
+        // Nothing was there when it was looked at last: all there is came since.
+        let oldest = match open_rest(None, path, None) {
+            Ok((old, current)) => old.into_iter().next().or(current),
+            Err(_) => None,
+        };
+        let lost = oldest.as_ref().map_or(0, |oldest| oldest.start);
+        return (oldest, lost);
+    };
+    let found = if cursor.is_cut_off() { None } else { next_by_start(&cursor, path) };
+    match found {
+        Some(Some(next)) => {
+            let lost = next.start.saturating_sub(cursor.start + cursor.read);
+            (Some(next), lost)
+        }
+        // It is just being rotated: look again.
+        Some(None) => (Some(cursor), 0),
+        None => (Some(next_by_number(cursor, path)), 0),
+    }
+}
+
+/// By what came before each file; nothing if the files do not tell.
+fn next_by_start(cursor: &Cursor, path: &Path) -> Option<Option<Cursor>> {
+    let (old, current) = open_rest(None, path, None).ok()?;
+    let mut files: Vec<Cursor> = old.into_iter().chain(current).collect();
+    files.sort_by_key(|file| file.start);
+    // One that was just compressed may be met in both shapes.
+    files.dedup_by(|one, other| one.start == other.start && one.is_compressed() != other.is_compressed());
+    let is_another =
+        |file: &Cursor| file.start == cursor.start && !file.is_compressed() && file.inode() != cursor.inode();
+    let is_twice = files.windows(2).any(|pair| pair[0].start == pair[1].start);
+    if is_twice || (!cursor.is_compressed() && files.iter().any(is_another)) {
+        return None;
+    }
+    Some(files.into_iter().find(|file| file.start > cursor.start))
+}
+
+/// By the number in its name.
+fn next_by_number(cursor: Cursor, path: &Path) -> Cursor {
+    let inode = cursor.inode();
     let same =
         |path: &Path| inode.is_some() && std::fs::metadata(path).ok().map(|metadata| metadata.ino()) == inode;
     // The one with the number before ours is newer: if several rotations happened, none is left out as long as it is
@@ -187,7 +292,7 @@ pub(super) fn next(cursor: Option<Cursor>, path: &Path) -> Option<Cursor> {
         _ => open(path),
     };
     match next {
-        Ok(Some(file)) => Some(Cursor::plain(file)),
+        Ok(Some(file)) => Cursor::plain(file),
         _ => cursor,
     }
 }
@@ -219,9 +324,7 @@ fn open_rotated(path: &Path, number: u32) -> io::Result<Option<Cursor>> {
     }
     let mut name = plain.into_os_string();
     name.push(".gz");
-    let source = |file| Source::Compressed(Box::new(MultiGzDecoder::new(file)));
-    let cursor = |file| Cursor { source: source(file), buffer: Vec::new(), taken: 0, skip: 0 };
-    Ok(open(Path::new(&name))?.map(cursor))
+    Ok(open(Path::new(&name))?.map(Cursor::compressed))
 }
 
 /// Moves the cursors so that `tail` lines follow; `old` is newest first.
@@ -248,6 +351,7 @@ fn place_one(cursor: &mut Cursor, wanted: u64) -> io::Result<u64> {
         Source::Plain(file) => {
             let (offset, lines) = last_lines(file, wanted)?;
             file.seek(SeekFrom::Start(offset))?;
+            cursor.read = offset;
             Ok(lines)
         }
         Source::Compressed(decoder) => {

@@ -104,10 +104,12 @@ trait Lines: Sized + Send + 'static {
 
     /// Takes one more line.
     fn take(&mut self, raw: &[u8], out: &mut Vec<u8>);
+    /// So many bytes that come next are not there any more.
+    fn skip(&mut self, _bytes: u64) {}
     /// Whether no more are wanted.
     fn is_past_end(&self) -> bool;
     /// A chunk of what was taken up to the cursor's place.
-    fn chunk(&self, out: Vec<u8>, cursor: &Cursor) -> Self::Chunk;
+    fn chunk(&mut self, out: Vec<u8>, cursor: &Cursor) -> Self::Chunk;
 }
 
 impl Lines for Printer {
@@ -121,7 +123,7 @@ impl Lines for Printer {
         Printer::is_past_end(self)
     }
 
-    fn chunk(&self, out: Vec<u8>, _: &Cursor) -> Bytes {
+    fn chunk(&mut self, out: Vec<u8>, _: &Cursor) -> Bytes {
         out.into()
     }
 }
@@ -164,12 +166,15 @@ impl<L: Lines> Reading<L> {
                 return;
             }
         };
+        let mut newest = None;
         for cursor in old {
             match pump(cursor, lines, &sender).await {
-                Some((_, back)) => lines = back,
+                Some((cursor, back)) => (newest, lines) = (Some(cursor), back),
                 None => return,
             }
         }
+        // While it is rotated there is no current one, for a moment.
+        current = current.or(newest);
         let mut ended = ended;
         let mut is_over = false;
         loop {
@@ -195,7 +200,10 @@ impl<L: Lines> Reading<L> {
                 }
                 let next = path.clone();
                 let cursor = current.take();
-                let Ok(cursor) = blocking(move || Ok(files::next(cursor, &next))).await else { return };
+                let Ok((cursor, lost)) = blocking(move || Ok(files::next(cursor, &next))).await else {
+                    return;
+                };
+                lines.skip(lost);
                 current = cursor;
                 continue;
             }

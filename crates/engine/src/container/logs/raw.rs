@@ -17,6 +17,8 @@ pub(crate) struct RawChunk {
     pub(crate) lines: Vec<u8>,
     /// Behind the last of them.
     pub(crate) place: Place,
+    /// Bytes before them that were removed before they were read.
+    pub(crate) lost: u64,
 }
 
 /// Reads a log from a place on, behind a line of the time `last`, until the container has ended and all is read; at once
@@ -32,11 +34,12 @@ pub(crate) fn follow(
     let opening = path.clone();
     let open = move |raw: &mut Raw| {
         let is_last = |line: &[u8]| time_of(line) == Some(last);
-        let (old, current, found) = files::open_from(&opening, place, is_last)?;
-        raw.known = if found { i64::MIN } else { last };
+        let (old, current, lost) = files::open_from(&opening, place, is_last)?;
+        raw.known = if lost.is_some() { i64::MIN } else { last };
+        raw.lost = lost.unwrap_or(0);
         Ok((old, current))
     };
-    let reading = Reading { path, lines: Raw { known: i64::MIN }, sender, until: None };
+    let reading = Reading { path, lines: Raw { known: i64::MIN, lost: 0 }, sender, until: None };
     tokio::spawn(reading.run(engine.clone(), open, ended));
     receiver
 }
@@ -44,6 +47,8 @@ pub(crate) fn follow(
 struct Raw {
     /// Lines up to this time are passed over.
     known: i64,
+    /// Bytes that the next chunk tells of.
+    lost: u64,
 }
 
 impl Lines for Raw {
@@ -60,11 +65,15 @@ impl Lines for Raw {
         out.push(b'\n');
     }
 
+    fn skip(&mut self, bytes: u64) {
+        self.lost += bytes;
+    }
+
     fn is_past_end(&self) -> bool {
         false
     }
 
-    fn chunk(&self, out: Vec<u8>, cursor: &Cursor) -> RawChunk {
-        RawChunk { lines: out, place: cursor.place() }
+    fn chunk(&mut self, out: Vec<u8>, cursor: &Cursor) -> RawChunk {
+        RawChunk { lines: out, place: cursor.place(), lost: std::mem::take(&mut self.lost) }
     }
 }

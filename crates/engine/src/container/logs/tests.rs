@@ -100,7 +100,7 @@ fn rotation_is_followed() {
         if !moved {
             break;
         }
-        cursor = next(same, &path).unwrap();
+        cursor = next(same, &path).0.unwrap();
     }
     assert_eq!(out, [30, 31, 32]);
 }
@@ -112,14 +112,14 @@ fn a_reader_goes_on_from_the_place_of_another() {
         let (old, current, found) = open_from(&path, place, is_last).unwrap();
         let mut out = Vec::new();
         old.into_iter().chain(current).for_each(|mut cursor| drain(&mut cursor, &mut out));
-        (found, out)
+        (found.is_some(), out)
     };
     let here = |number: u32| move |raw: &[u8]| line(number).as_bytes().strip_suffix(b"\n") == Some(raw);
     let place = |name: &str, lines: u32| {
         let inode =
             std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(path.with_file_name(name)).unwrap());
         let length: usize = (0..lines).map(|index| line(10 + index).len()).sum();
-        Place { inode, offset: length as u64 }
+        Place { inode, offset: length as u64, start: None }
     };
     assert_eq!(all_from(place("x-json.log", 4), &here(23)), (true, (24..30).collect()));
     assert_eq!(all_from(place("x-json.log", 10), &here(29)), (true, vec![]));
@@ -129,4 +129,81 @@ fn a_reader_goes_on_from_the_place_of_another() {
     assert_eq!(all_from(place("x-json.log", 40), &here(23)), (false, (0..30).collect()));
     assert_eq!(all_from(place("x-json.log.2.gz", 1), &here(10)), (false, (0..30).collect()));
     assert_eq!(all_from(Place::default(), &here(0)), (false, (0..30).collect()));
+}
+
+/// A log of which 0-9 are gone, 10-19 compressed, 20-29 rotated, 30-39 current, and each file knows what came before it.
+fn dated_log() -> (tempfile::TempDir, std::path::PathBuf) {
+    let (directory, path) = log();
+    let text = |from: u32| (from..from + 10).map(line).collect::<String>();
+    std::fs::rename(&path, directory.path().join("x-json.log.1")).unwrap();
+    std::fs::write(&path, text(30)).unwrap();
+    let gz = std::fs::File::create(directory.path().join("x-json.log.2.gz")).unwrap();
+    let mut encoder = flate2::write::GzEncoder::new(&gz, flate2::Compression::fast());
+    encoder.write_all(text(10).as_bytes()).unwrap();
+    encoder.finish().unwrap();
+    for (number, name) in [(10, "x-json.log.2.gz"), (20, "x-json.log.1"), (30, "x-json.log")] {
+        let file = std::fs::File::open(directory.path().join(name)).unwrap();
+        berth_shim::log_start::set(&file, bytes_before(number)).unwrap();
+    }
+    (directory, path)
+}
+
+fn bytes_before(number: u32) -> u64 {
+    (0..number).map(|number| line(number).len() as u64).sum()
+}
+
+#[test]
+fn what_is_compressed_or_gone_meanwhile_is_not_passed_over_in_silence() {
+    let (directory, path) = dated_log();
+    let follow = |mut cursor: super::Cursor| {
+        let (mut out, mut lost) = (Vec::new(), 0);
+        loop {
+            drain(&mut cursor, &mut out);
+            let (same, moved) = look(Some(cursor), &path);
+            if !moved {
+                return (out, lost);
+            }
+            let (next, gone) = next(same, &path);
+            (cursor, lost) = (next.unwrap(), lost + gone);
+        }
+    };
+    // A reader holds a file that was compressed and removed since, and another that nothing is left of.
+    for (numbers, before, gone) in
+        [(10..20, 10, 0), (0..10, 0, 0), (0..5, 0, bytes_before(10) - bytes_before(5))]
+    {
+        let held = directory.path().join("held");
+        std::fs::write(&held, numbers.clone().map(line).collect::<String>()).unwrap();
+        let file = std::fs::File::open(&held).unwrap();
+        std::fs::remove_file(&held).unwrap();
+        if before > 0 {
+            berth_shim::log_start::set(&file, bytes_before(before)).unwrap();
+        }
+        let (out, lost) = follow(super::Cursor::plain(file));
+        let rest = if before > 0 { 20..40 } else { 10..40 };
+        assert_eq!(out, numbers.chain(rest).collect::<Vec<_>>());
+        assert_eq!(lost, gone);
+    }
+    // There was no file at all, and much has come since.
+    let (oldest, lost) = next(None, &path);
+    let (out, more) = follow(oldest.unwrap());
+    assert_eq!((out, lost + more), ((10..40).collect(), bytes_before(10)));
+}
+
+#[test]
+fn a_place_in_a_file_that_was_compressed_is_found() {
+    let (_directory, path) = dated_log();
+    let all_from = |start: u32, number: u32| {
+        let offset = bytes_before(number) - bytes_before(start);
+        let place = Place { inode: 99, offset, start: Some(bytes_before(start)) };
+        let last = line(number - 1);
+        let is_last = move |raw: &[u8]| last.as_bytes().strip_suffix(b"\n") == Some(raw);
+        let (old, current, lost) = open_from(&path, place, is_last).unwrap();
+        let mut out = Vec::new();
+        old.into_iter().chain(current).for_each(|mut cursor| drain(&mut cursor, &mut out));
+        (lost, out)
+    };
+    assert_eq!(all_from(10, 13), (Some(0), (13..40).collect()));
+    assert_eq!(all_from(20, 30), (Some(0), (30..40).collect()));
+    assert_eq!(all_from(30, 33), (Some(0), (33..40).collect()));
+    assert_eq!(all_from(0, 4), (Some(bytes_before(10) - bytes_before(4)), (10..40).collect()));
 }
