@@ -58,8 +58,7 @@ impl Place {
 
     /// The scopes that were asked for since the last time, sorted.
     fn scopes(&self, from: usize) -> Vec<String> {
-        let mut all: Vec<_> =
-            self.service.seen().iter().skip(from).flat_map(|request| scopes(request)).collect();
+        let mut all: Vec<_> = self.service.seen().iter().skip(from).flat_map(scopes).collect();
         all.sort();
         all.dedup();
         all
