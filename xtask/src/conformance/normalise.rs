@@ -4,7 +4,7 @@ use super::json::Json;
 use regex::Regex;
 
 /// Replacements in text, in order.
-const TEXT: [(&str, &str); 21] = [
+const TEXT: [(&str, &str); 22] = [
     (r"\x1b\[[0-9;]*[A-Za-z]", ""),
     (r"sha256:[0-9a-f]{64}", "<digest>"),
     (r"\b[0-9a-f]{64}\b", "<id>"),
@@ -26,6 +26,7 @@ const TEXT: [(&str, &str); 21] = [
     (r"/tmp/\.?tmp[A-Za-z0-9_-]+|/tmp/conf\.\w+", "<tmp>"),
     (r"docker-runc|crun|runc", "<runtime>"),
     (r"\b[a-z]+_[a-z]+\b(?P<n>\d?)$", "<name>"),
+    (r"available: [\d,-]+", "available: <set>"),
     (r"pid=\d+|pid \d+", "<pid>"),
     (r#""Pid":[1-9]\d*"#, "\"Pid\":<pid>"),
     (r"\b(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) [ \d]\d  ?\d\d:\d\d", "<date>"),

@@ -271,6 +271,7 @@ mod tests {
         };
         assert_eq!(set("80").unwrap(), 1);
         assert_eq!(set("80-89/udp").unwrap(), 10);
-        assert!(set("x").is_err() && set("80/foo").is_err());
+        assert_eq!(set("80/foo").unwrap(), 0, "no port has that protocol");
+        assert!(set("x").is_err() && set("65536").is_err() && set("9-x").is_err());
     }
 }

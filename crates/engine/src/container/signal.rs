@@ -77,9 +77,12 @@ mod tests {
         ] {
             assert_eq!(parse(text).unwrap(), expect, "{text}");
         }
-        for bad in ["", "0", "-1", "FOO", "SIG", "RTMIN+31", "RTMAX+1", "RTMIN-1", "RTMIN+", "9 "] {
+        for bad in ["", "0", "FOO", "SIG", "RTMIN+31", "RTMAX+1", "RTMIN-1", "RTMIN+", "9 "] {
             assert_eq!(parse(bad).unwrap_err().to_string(), format!("invalid signal: {bad}"));
         }
-        assert_eq!(parse("65").unwrap_err().to_string(), "the linux daemon does not support signal 65");
+        for none in ["65", "-1"] {
+            let why = format!("the linux daemon does not support signal {none}");
+            assert_eq!(parse(none).unwrap_err().to_string(), why);
+        }
     }
 }
