@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::Outcome;
 
 /// Programs and the Debian packages that hold them.
-const PACKAGES: [(&str, &str); 14] = [
+const PACKAGES: [(&str, &str); 15] = [
     ("mmdebstrap", "mmdebstrap"),
     ("nft", "nftables"),
     ("ip", "iproute2"),
@@ -18,6 +18,7 @@ const PACKAGES: [(&str, &str); 14] = [
     ("podman", "podman"),
     ("tmux", "tmux"),
     ("curl", "curl"),
+    ("jq", "jq"),
     ("script", "bsdutils"),
     ("zsh", "zsh"),
     ("fish", "fish"),
