@@ -133,7 +133,7 @@ while :; do
     done
     ;;
   esac
-  for name in $(berth images --format '{{.Repository}}:{{.Tag}}' | grep -E '^(img|commit):|/box:'); do
+  for name in $(berth images --format '{{.Repository}}:{{.Tag}}' | grep -E '^((img|commit)|.*/box):[0-9]'); do
     [ "${name##*:}" -ge $((number - 12)) ] || remove "$name"
   done
 done

@@ -43,7 +43,7 @@ fn run(context: &Context, invocation: &Invocation<Options>) -> Outcome {
         return Err(Failure::new("cannot push a digest reference"));
     }
     if !options.platform.is_empty() {
-        context.printer.data(PLATFORM_NOTE.to_owned())?;
+        context.printer.data(PLATFORM_NOTE)?;
     }
     context.block_on(async {
         let client = context.client().await?;
