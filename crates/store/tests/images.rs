@@ -6,7 +6,7 @@ mod common;
 
 use berth_oci::image::Document;
 use berth_oci::{Digest, Reference};
-use berth_store::image::{Import, Loaded, Remove, Removed, User};
+use berth_store::image::{Fetched, Import, Loaded, Remove, Removed, User};
 use berth_store::{Error, digest_of};
 use common::{Fixture, config, directory, file, gzip, link, tar, tar_of, zstd};
 
@@ -385,6 +385,39 @@ fn layers_leave_as_the_blobs_that_they_were_before() {
     let mut bytes = Vec::new();
     two.open(0).unwrap().read_to_end(&mut bytes).unwrap();
     assert_eq!(digest_of(&bytes), known.digest);
+}
+
+/// A registry may serve an image whose manifest names any blob for a layer that is here.
+#[test]
+fn a_blob_that_only_a_liar_calls_a_layer_never_leaves_for_it() {
+    let fixture = Fixture::new();
+    let base = tar_of("base", &[1; 100_000]);
+    fixture.add("one:1", &[&base]).unwrap();
+    let images = fixture.store.images();
+    let config = config(&[&base], "liar");
+    for (place, blob) in [gzip(&tar_of("evil", b"e")), b"no gzip".to_vec()].iter().enumerate() {
+        let manifest = format!(
+            r#"{{"schemaVersion":2,"config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{}","size":{}}},"layers":[{{"mediaType":"application/vnd.oci.image.layer.v1.tar+gzip","digest":"{}","size":{}}}]}}"#,
+            digest_of(&config),
+            config.len(),
+            digest_of(blob),
+            blob.len()
+        );
+        let parsed: berth_oci::Manifest = serde_json::from_str(&manifest).unwrap();
+        let fetch = images.fetch().unwrap();
+        fetch.blob(&parsed.layers[0], &blob[..]).unwrap();
+        let names = vec!["liar:1".parse().unwrap()];
+        let (manifest, config) = (manifest.into_bytes(), config.clone());
+        fetch.publish(Fetched { manifest, manifest_type: String::new(), config, names }).unwrap();
+        let name = format!("own:{place}");
+        tag(&fixture, &images.get("one:1").unwrap().id.clone(), &name);
+        let own = images.outgoing(&name.parse().unwrap()).unwrap();
+        assert_ne!(own.layer(0).unwrap().digest, digest_of(blob));
+        let mut unpacked = Vec::new();
+        let mut plain = flate2::read::MultiGzDecoder::new(own.open(0).unwrap());
+        std::io::Read::read_to_end(&mut plain, &mut unpacked).unwrap();
+        assert!(unpacked == base);
+    }
 }
 
 #[test]

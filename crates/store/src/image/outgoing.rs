@@ -25,6 +25,8 @@ pub struct Outgoing {
     image: Arc<Image>,
     config: Vec<u8>,
     layers: Vec<Mutex<Option<Ready>>>,
+    /// Blobs that other images say are these layers; they may lie.
+    known: HashMap<Digest, Ready>,
     manifest: Mutex<Option<(Vec<u8>, String)>>,
 }
 
@@ -52,12 +54,13 @@ impl Images {
             let layers = layers.into_iter().map(|(descriptor, source)| Ready { descriptor, source });
             let layers = layers.map(|ready| Mutex::new(Some(ready))).collect();
             let manifest = Mutex::new(Some((manifest, manifest_type)));
-            return Ok(Outgoing { shared, ingest, image, config, layers, manifest });
+            let known = HashMap::new();
+            return Ok(Outgoing { shared, ingest, image, config, layers, known, manifest });
         }
         let config = self.shared.read_blob(&image.id)?;
         let known = self.known_blobs(&image);
-        let layers = diff_ids.iter().map(|layer| Mutex::new(known.get(layer).cloned())).collect();
-        Ok(Outgoing { shared, ingest, image, config, layers, manifest: Mutex::default() })
+        let layers = diff_ids.iter().map(|_| Mutex::default()).collect();
+        Ok(Outgoing { shared, ingest, image, config, layers, known, manifest: Mutex::default() })
     }
 
     /// The layers of an image that other images came or went with, compressed: they need not be compressed again, and
@@ -142,12 +145,30 @@ impl Outgoing {
         let first = self.diff_ids().iter().position(|other| other == diff_id);
         let ready = match first.filter(|first| *first < place) {
             Some(first) => self.ready(first)?,
-            None => {
-                let (digest, size) = self.ingest.compressed(diff_id)?;
-                Ready::gzip(digest, size)
-            }
+            None => match self.known.get(diff_id).filter(|known| self.unpacks_to(known, diff_id)) {
+                Some(known) => known.clone(),
+                None => {
+                    let (digest, size) = self.ingest.compressed(diff_id)?;
+                    Ready::gzip(digest, size)
+                }
+            },
         };
         Ok(layer.insert(ready).clone())
+    }
+
+    /// Whether a blob is this layer. A pull takes both for what they are called where both are here, so that an image
+    /// from a liar may name a blob that is another layer.
+    fn unpacks_to(&self, known: &Ready, diff_id: &Digest) -> bool {
+        let read = || -> std::io::Result<Digest> {
+            let blob = self.shared.open_blob(&known.descriptor.digest).map_err(std::io::Error::other)?;
+            if blob.metadata()?.len() != known.descriptor.size {
+                return Err(std::io::ErrorKind::InvalidData.into());
+            }
+            let mut tar = layer::Hashed::new(layer::Decoder::new(layer::gathered(blob))?);
+            std::io::copy(&mut tar, &mut std::io::sink())?;
+            Ok(tar.finish().0)
+        };
+        read().is_ok_and(|found| found == *diff_id)
     }
 
     /// The bytes of a layer, by its place. Reading blocks, and so does this if the layer is not compressed yet.
