@@ -533,7 +533,7 @@ impl Layer {
             let stream = Pieces::new(receiver);
             match present {
                 Present::Absent => fetch.layer(&descriptor, &diff_id, stream),
-                _ => fetch.blob(&descriptor, stream),
+                _ => fetch.blob(&descriptor, &diff_id, stream),
             }
         });
         let downloaded = self.download.run(&sender).await;

@@ -8,6 +8,9 @@
 //!
 //! Nothing has its name before it is on the disk, and no record names anything that has not.
 
+mod pairs;
+
+use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -20,7 +23,7 @@ use rustix::io::Errno;
 use crate::database::{Batch, Commit};
 use crate::dir::{self, Behind};
 use crate::image::index::{ImageRecord, NameRecord, chain_ids};
-use crate::layer::{self, Compression, Hashed, Job, LayerRecord, Promise, Source, Stack};
+use crate::layer::{self, Checked, Compression, Hashed, Job, LayerRecord, Promise, Source, Stack};
 use crate::store::Shared;
 use crate::{Error, digest_of};
 
@@ -44,6 +47,8 @@ struct State {
     /// Blobs likewise.
     blobs: Vec<(Digest, String)>,
     fixups: Vec<(Digest, String)>,
+    /// Blobs, each with the layer that it was seen to be.
+    pairs: HashSet<(Digest, Digest)>,
     /// Layers of the store that must not go away meanwhile.
     pins: Vec<Digest>,
     files: u64,
@@ -150,49 +155,42 @@ impl Ingest {
         Ok(digest)
     }
 
-    /// Adds a blob from a stream. Blocking.
-    ///
-    /// Errors: the stream failed; the disk is full. Nothing stays.
-    pub(crate) fn blob_from(&self, stream: &mut dyn Read) -> Result<Digest, Error> {
-        let (mut file, name) = self.create()?;
-        let mut hashed = Hashed::new(stream);
-        if let Err(error) = self.copy(&mut hashed, &mut file, &name) {
-            self.discard(&name);
-            return Err(error);
-        }
-        let (digest, _) = hashed.finish();
-        if self.has_blob(&digest) {
-            self.discard(&name);
-        } else {
-            self.state().blobs.push((digest.clone(), name));
-        }
-        Ok(digest)
-    }
-
-    /// Compresses a layer of the store into a blob; its digest and length. The same layer makes the same bytes.
+    /// Compresses a layer of the store into a blob; its digest and length. The same layer makes the same bytes. All
+    /// processors work on it; `read` is called when they have little left to do.
     ///
     /// Errors: the layer is not there or damaged; the disk is full.
-    pub(crate) fn compressed(&self, diff_id: &Digest) -> Result<(Digest, u64), Error> {
+    pub(crate) fn compressed(&self, diff_id: &Digest, read: impl FnOnce()) -> Result<(Digest, u64), Error> {
         let layer = self.shared.open_layer(diff_id)?;
         let fail = |error| Error::io(format!("compress layer {diff_id}"))(error);
-        let tar = layer::open_tar(layer.as_fd()).map_err(fail)?;
-        let mut tar = Hashed::new(tar);
+        let tar = Checked::open(layer.as_fd(), diff_id).map_err(fail)?;
+        if let Ok(packed) = self.packed(tar, diff_id, read)? {
+            return Ok(packed);
+        }
+        // The checksum may be what is damaged: the digest has the last word.
+        let tar = Checked::by_digest(layer.as_fd(), diff_id).map_err(fail)?;
+        let damaged = |why| Error::Damaged { what: format!("layer {diff_id}"), why };
+        self.packed(tar, diff_id, || ())?.map_err(damaged)
+    }
+
+    /// Compresses a tar into a blob; or what is wrong with the tar, and nothing stays.
+    fn packed(
+        &self,
+        mut tar: Checked,
+        diff_id: &Digest,
+        read: impl FnOnce(),
+    ) -> Result<Result<(Digest, u64), String>, Error> {
         let (mut file, name) = self.create()?;
-        let compressed = layer::gzip(&mut tar, &mut file);
-        let whole = compressed.map_err(fail).and_then(|compressed| match tar.finish() {
-            (found, _) if found == *diff_id => Ok(compressed),
-            (found, _) => Err(Error::Damaged {
-                what: format!("layer {diff_id}"),
-                why: format!("its tar has digest {found}"),
-            }),
-        });
+        let whole = layer::gzip(&mut tar, &mut file, read).map(|packed| tar.finish().map(|()| packed));
+        if let Ok(Ok((digest, _))) = &whole {
+            self.state().pairs.insert((digest.clone(), diff_id.clone()));
+        }
         match &whole {
-            Ok((digest, _)) if !self.has_blob(digest) => {
+            Ok(Ok((digest, _))) if !self.has_blob(digest) => {
                 self.state().blobs.push((digest.clone(), name));
             }
             _ => self.discard(&name),
         }
-        whole
+        whole.map_err(Error::io(format!("compress layer {diff_id}")))
     }
 
     /// Opens a blob of this ingest or of the store, where those of this ingest are once it is published.
@@ -241,9 +239,14 @@ impl Ingest {
                 if !is_new {
                     self.discard(&name);
                 }
-                if let Some(blob) = blob {
-                    self.state().blobs.push((layer.stream.0.clone(), blob));
+                let mut state = self.state();
+                if compression != Compression::None {
+                    state.pairs.insert((layer.stream.0.clone(), diff_id));
                 }
+                if let Some(blob) = blob {
+                    state.blobs.push((layer.stream.0.clone(), blob));
+                }
+                drop(state);
                 Ok(layer)
             }
             Err(error) => {
@@ -374,13 +377,15 @@ impl Ingest {
 
     /// Makes what these images need durable and visible, and gives them their names. What else came in is discarded.
     ///
-    /// Errors: a layer of an image is missing; the disk is full. Nothing is visible then.
+    /// Errors: a layer of an image is missing, or another one than its manifest says; the disk is full. Nothing is
+    /// visible then.
     pub(crate) fn publish(&self, images: &[NewImage]) -> Result<Vec<Published>, Error> {
         let mut prepared = Vec::with_capacity(images.len());
         for image in images {
             let config = ImageConfig::parse(&image.config)?;
             let id = self.blob(&image.config)?;
             let record = self.image_record(image, &config)?;
+            self.check_pairs(image, &config)?;
             prepared.push((id, config, record));
         }
         self.keep_only(&prepared);

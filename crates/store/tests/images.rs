@@ -6,7 +6,7 @@ mod common;
 
 use berth_oci::image::Document;
 use berth_oci::{Digest, Reference};
-use berth_store::image::{Fetched, Import, Loaded, Remove, Removed, User};
+use berth_store::image::{Fetched, Import, Loaded, Present, Remove, Removed, User};
 use berth_store::{Error, digest_of};
 use common::{Fixture, config, directory, file, gzip, link, tar, tar_of, zstd};
 
@@ -389,34 +389,106 @@ fn layers_leave_as_the_blobs_that_they_were_before() {
 
 /// A registry may serve an image whose manifest names any blob for a layer that is here.
 #[test]
-fn a_blob_that_only_a_liar_calls_a_layer_never_leaves_for_it() {
+fn no_image_comes_in_that_calls_a_blob_another_layer() {
     let fixture = Fixture::new();
-    let base = tar_of("base", &[1; 100_000]);
+    let (base, top) = (tar_of("base", &[1; 100_000]), tar_of("top", &[2; 100_000]));
     fixture.add("one:1", &[&base]).unwrap();
     let images = fixture.store.images();
-    let config = config(&[&base], "liar");
-    for (place, blob) in [gzip(&tar_of("evil", b"e")), b"no gzip".to_vec()].iter().enumerate() {
-        let manifest = format!(
-            r#"{{"schemaVersion":2,"config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{}","size":{}}},"layers":[{{"mediaType":"application/vnd.oci.image.layer.v1.tar+gzip","digest":"{}","size":{}}}]}}"#,
-            digest_of(&config),
-            config.len(),
-            digest_of(blob),
-            blob.len()
-        );
-        let parsed: berth_oci::Manifest = serde_json::from_str(&manifest).unwrap();
+    let diff_id = digest_of(&base);
+    let manifest = |config: &[u8], blobs: &[&[u8]]| {
+        let one = |kind: &str, bytes: &[u8]| {
+            let (digest, size) = (digest_of(bytes), bytes.len());
+            format!(r#"{{"mediaType":"application/vnd.oci.image.{kind}","digest":"{digest}","size":{size}}}"#)
+        };
+        let layers: Vec<_> = blobs.iter().map(|blob| one("layer.v1.tar+gzip", blob)).collect();
+        let config = one("config.v1+json", config);
+        format!(r#"{{"schemaVersion":2,"config":{config},"layers":[{}]}}"#, layers.join(","))
+    };
+    let parsed = |text: &str| serde_json::from_str::<berth_oci::Manifest>(text).unwrap().layers;
+    let publish = |fetch: berth_store::image::Fetch, manifest: String, config: &[u8]| {
+        let (manifest, config) = (manifest.into_bytes(), config.to_vec());
+        let names = vec!["new:1".parse().unwrap()];
+        fetch.publish(Fetched { manifest, manifest_type: String::new(), config, names })
+    };
+
+    // The blob is not here yet: what comes is looked at.
+    let lie = config(&[&base], "liar");
+    let larger = gzip(&[&base[..], &vec![0; 1 << 20]].concat());
+    for (blob, why) in [
+        (gzip(&tar_of("evil", b"e")), "as the image's configuration says"),
+        (b"no gzip".to_vec(), "as the image's configuration says"),
+        (larger, "it unpacks to more than the layer"),
+        (gzip(&base)[..100].to_vec(), "unexpected EOF"),
+    ] {
+        let layers = parsed(&manifest(&lie, &[&blob]));
         let fetch = images.fetch().unwrap();
-        fetch.blob(&parsed.layers[0], &blob[..]).unwrap();
-        let names = vec!["liar:1".parse().unwrap()];
-        let (manifest, config) = (manifest.into_bytes(), config.clone());
-        fetch.publish(Fetched { manifest, manifest_type: String::new(), config, names }).unwrap();
-        let name = format!("own:{place}");
-        tag(&fixture, &images.get("one:1").unwrap().id.clone(), &name);
-        let own = images.outgoing(&name.parse().unwrap()).unwrap();
-        assert_ne!(own.layer(0).unwrap().digest, digest_of(blob));
-        let mut unpacked = Vec::new();
-        let mut plain = flate2::read::MultiGzDecoder::new(own.open(0).unwrap());
-        std::io::Read::read_to_end(&mut plain, &mut unpacked).unwrap();
-        assert!(unpacked == base);
+        assert_eq!(fetch.present(&layers[0], &diff_id).unwrap(), Present::Unpacked);
+        let error = fetch.blob(&layers[0], &diff_id, &blob[..]).unwrap_err();
+        assert!(error.kind() == berth_store::Kind::Invalid && error.to_string().contains(why), "{error}");
+    }
+
+    // The blob is here, as another layer.
+    let (own, other) = (gzip(&base), gzip(&top));
+    let honest = config(&[&top], "honest");
+    let text = manifest(&honest, &[&other]);
+    let fetch = images.fetch().unwrap();
+    fetch.layer(&parsed(&text)[0], &digest_of(&top), &other[..]).unwrap();
+    publish(fetch, text, &honest).unwrap();
+    let text = manifest(&lie, &[&other]);
+    let fetch = images.fetch().unwrap();
+    assert_eq!(fetch.present(&parsed(&text)[0], &diff_id).unwrap(), Present::Unpacked);
+    let error = publish(fetch, text, &lie).unwrap_err().to_string();
+    assert!(error.contains("as the image's configuration says"), "{error}");
+
+    // One blob as two layers, of which one is seen to be true.
+    let twice = config(&[&top, &base], "twice");
+    let text = manifest(&twice, &[&other, &other]);
+    let error = publish(images.fetch().unwrap(), text, &twice).unwrap_err().to_string();
+    assert!(error.contains("as the image's configuration says"), "{error}");
+
+    // What is true comes in, once, and is known from then on.
+    let both = config(&[&base, &top], "both");
+    let text = manifest(&both, &[&own, &other]);
+    let fetch = images.fetch().unwrap();
+    let layers = parsed(&text);
+    assert_eq!(fetch.present(&layers[1], &digest_of(&top)).unwrap(), Present::Whole);
+    assert_eq!(fetch.present(&layers[0], &diff_id).unwrap(), Present::Unpacked);
+    fetch.blob(&layers[0], &diff_id, &own[..]).unwrap();
+    assert_eq!(fetch.present(&layers[0], &diff_id).unwrap(), Present::Whole);
+    publish(fetch, text, &both).unwrap();
+    assert_eq!(images.fetch().unwrap().present(&layers[0], &diff_id).unwrap(), Present::Whole);
+    assert_eq!(images.outgoing(&"one:1".parse().unwrap()).unwrap().layer(0).unwrap().digest, digest_of(&own));
+    assert!(fixture.leftovers().is_empty());
+}
+
+/// A disk may damage a layer's files, or what is known of them.
+#[test]
+fn a_damaged_layer_does_not_leave_and_a_damaged_checksum_holds_up_nothing() {
+    let fixture = Fixture::new();
+    let id = fixture.add("one:1", &[&tar_of("base", &[1; 3_000_000])]).unwrap();
+    let name: Reference = "one:1".parse().unwrap();
+    let images = fixture.store.images();
+    let files = fixture.lower(&id).swap_remove(0);
+    let record = files.parent().unwrap().join("layer.json");
+    let whole = std::fs::read_to_string(&record).unwrap();
+    let parsed: serde_json::Value = serde_json::from_str(&whole).unwrap();
+    let checksum = parsed["checksum"].as_str().unwrap();
+    let leaves = || images.outgoing(&name).unwrap().layer(0).map(|layer| layer.digest);
+    let expect = leaves().unwrap();
+    for record_now in [
+        whole.replace(checksum, &"0".repeat(32)),
+        // As former versions wrote it.
+        whole.replace(&format!(r#""checksum":"{checksum}","#), ""),
+    ] {
+        assert_ne!(record_now, whole);
+        std::fs::write(&record, &record_now).unwrap();
+        assert_eq!(leaves().unwrap(), expect);
+    }
+    std::fs::write(files.join("base"), vec![2; 3_000_000]).unwrap();
+    for record_now in [whole.replace(&format!(r#""checksum":"{checksum}","#), ""), whole] {
+        std::fs::write(&record, record_now).unwrap();
+        let error = leaves().unwrap_err().to_string();
+        assert!(error.contains("its tar has digest"), "{error}");
     }
 }
 

@@ -57,7 +57,7 @@ impl Fetch {
         if !self.ingest.use_present(diff_id)? {
             return Ok(Present::Absent);
         }
-        let whole = layer.digest == *diff_id || self.ingest.has_blob(&layer.digest);
+        let whole = layer.digest == *diff_id || self.ingest.has_pair(&layer.digest, diff_id);
         Ok(if whole { Present::Whole } else { Present::Unpacked })
     }
 
@@ -77,31 +77,20 @@ impl Fetch {
             Compression::None => &new.diff_id,
             _ => &new.stream.0,
         };
-        if *digest != layer.digest {
-            return Err(Error::Invalid(format!("layer {} has digest {digest}", layer.digest)));
-        }
-        if new.diff_id != *diff_id {
-            return Err(Error::Invalid(format!(
-                "layer {} unpacks to {}, and not to {diff_id} as the image's configuration says",
-                layer.digest, new.diff_id
-            )));
-        }
-        Ok(())
+        is_promised(layer, diff_id, (digest, &new.diff_id))
     }
 
     /// Keeps the stream of a layer that is unpacked already. Blocking.
     ///
     /// Errors: as for [`Fetch::layer`].
-    pub fn blob(&self, blob: &Descriptor, stream: impl Read) -> Result<(), Error> {
-        let mut exact = Exact::new(stream, blob.size);
-        let digest = self.ingest.blob_from(&mut exact);
-        if let Some(wrong) = exact.wrong(blob) {
+    pub fn blob(&self, layer: &Descriptor, diff_id: &Digest, stream: impl Read + Send) -> Result<(), Error> {
+        let mut exact = Exact::new(stream, layer.size);
+        let found = self.ingest.layer_blob(diff_id, gathered(&mut exact));
+        if let Some(wrong) = exact.wrong(layer) {
             return Err(wrong);
         }
-        match digest? {
-            digest if digest == blob.digest => Ok(()),
-            digest => Err(Error::Invalid(format!("blob {} has digest {digest}", blob.digest))),
-        }
+        let (digest, unpacked) = found.map_err(unregistered)?;
+        is_promised(layer, diff_id, (&digest, &unpacked))
     }
 
     /// Shows the image and gives it its names. Durable when this returns. Blocking.
@@ -145,6 +134,24 @@ impl Fetch {
         self.ingest.publish(&[image])?;
         Ok(id)
     }
+}
+
+/// Whether a layer is what manifest and configuration say: by the digest of its stream, and of what that unpacks to.
+fn is_promised(
+    layer: &Descriptor,
+    diff_id: &Digest,
+    (digest, unpacked): (&Digest, &Digest),
+) -> Result<(), Error> {
+    if *digest != layer.digest {
+        return Err(Error::Invalid(format!("layer {} has digest {digest}", layer.digest)));
+    }
+    if unpacked != diff_id {
+        return Err(Error::Invalid(format!(
+            "layer {} unpacks to {unpacked}, and not to {diff_id} as the image's configuration says",
+            layer.digest
+        )));
+    }
+    Ok(())
 }
 
 /// Docker's words where this machine could not take a layer.

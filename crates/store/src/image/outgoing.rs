@@ -5,7 +5,7 @@ use std::io::Read;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use berth_oci::image::{Document, media_type};
+use berth_oci::image::media_type;
 use berth_oci::{Descriptor, Digest, Manifest, Reference};
 
 use super::save::{LayerSource, Saved, descriptor, json};
@@ -25,7 +25,9 @@ pub struct Outgoing {
     image: Arc<Image>,
     config: Vec<u8>,
     layers: Vec<Mutex<Option<Ready>>>,
-    /// Blobs that other images say are these layers; they may lie.
+    /// Held while a layer is compressed, by all processors, so that each is ready to be sent as soon as possible.
+    turn: Mutex<()>,
+    /// The blobs that other images have for these layers.
     known: HashMap<Digest, Ready>,
     manifest: Mutex<Option<(Vec<u8>, String)>>,
 }
@@ -55,12 +57,14 @@ impl Images {
             let layers = layers.map(|ready| Mutex::new(Some(ready))).collect();
             let manifest = Mutex::new(Some((manifest, manifest_type)));
             let known = HashMap::new();
-            return Ok(Outgoing { shared, ingest, image, config, layers, known, manifest });
+            let turn = Mutex::default();
+            return Ok(Outgoing { shared, ingest, image, config, layers, turn, known, manifest });
         }
         let config = self.shared.read_blob(&image.id)?;
         let known = self.known_blobs(&image);
         let layers = diff_ids.iter().map(|_| Mutex::default()).collect();
-        Ok(Outgoing { shared, ingest, image, config, layers, known, manifest: Mutex::default() })
+        let (turn, manifest) = (Mutex::default(), Mutex::default());
+        Ok(Outgoing { shared, ingest, image, config, layers, turn, known, manifest })
     }
 
     /// The layers of an image that other images came or went with, compressed: they need not be compressed again, and
@@ -79,22 +83,13 @@ impl Images {
         others.sort_by(|one, other| one.id.as_str().cmp(other.id.as_str()));
         let mut known = HashMap::new();
         for other in others {
-            let Some(manifest) = &other.manifest else { continue };
-            let Ok(bytes) = self.shared.read_blob(&manifest.digest) else { continue };
-            let Ok(Document::Manifest(manifest)) = Document::parse(&bytes) else { continue };
-            let diff_ids = &other.config.rootfs.diff_ids;
-            if manifest.layers.len() != diff_ids.len() {
-                continue;
-            }
-            for (layer, diff_id) in manifest.layers.iter().zip(diff_ids) {
-                let usable = wanted.contains(diff_id)
+            for (layer, diff_id) in self.shared.pairs(&other) {
+                let usable = wanted.contains(&diff_id)
                     && [media_type::DOCKER_LAYER_GZIP, media_type::LAYER_GZIP].contains(&&*layer.media_type)
-                    && layer.digest != *diff_id
+                    && layer.digest != diff_id
                     && self.shared.open_blob(&layer.digest).is_ok();
                 if usable {
-                    known
-                        .entry(diff_id.clone())
-                        .or_insert_with(|| Ready::gzip(layer.digest.clone(), layer.size));
+                    known.entry(diff_id).or_insert_with(|| Ready::gzip(layer.digest, layer.size));
                 }
             }
         }
@@ -145,30 +140,16 @@ impl Outgoing {
         let first = self.diff_ids().iter().position(|other| other == diff_id);
         let ready = match first.filter(|first| *first < place) {
             Some(first) => self.ready(first)?,
-            None => match self.known.get(diff_id).filter(|known| self.unpacks_to(known, diff_id)) {
+            None => match self.known.get(diff_id) {
                 Some(known) => known.clone(),
                 None => {
-                    let (digest, size) = self.ingest.compressed(diff_id)?;
+                    let turn = held(&self.turn);
+                    let (digest, size) = self.ingest.compressed(diff_id, || drop(turn))?;
                     Ready::gzip(digest, size)
                 }
             },
         };
         Ok(layer.insert(ready).clone())
-    }
-
-    /// Whether a blob is this layer. A pull takes both for what they are called where both are here, so that an image
-    /// from a liar may name a blob that is another layer.
-    fn unpacks_to(&self, known: &Ready, diff_id: &Digest) -> bool {
-        let read = || -> std::io::Result<Digest> {
-            let blob = self.shared.open_blob(&known.descriptor.digest).map_err(std::io::Error::other)?;
-            if blob.metadata()?.len() != known.descriptor.size {
-                return Err(std::io::ErrorKind::InvalidData.into());
-            }
-            let mut tar = layer::Hashed::new(layer::Decoder::new(layer::gathered(blob))?);
-            std::io::copy(&mut tar, &mut std::io::sink())?;
-            Ok(tar.finish().0)
-        };
-        read().is_ok_and(|found| found == *diff_id)
     }
 
     /// The bytes of a layer, by its place. Reading blocks, and so does this if the layer is not compressed yet.

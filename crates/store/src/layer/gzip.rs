@@ -7,6 +7,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, Cursor, Read, Write as _};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use berth_oci::Digest;
 use berth_sys::gzip::Decompressor;
@@ -14,11 +15,15 @@ use flate2::bufread::MultiGzDecoder;
 use libdeflater::{CompressionLvl, Compressor};
 use sha2::Digest as _;
 
-use super::source::Source;
+use super::source::{Source, Whole};
 use crate::dir::Behind;
 
 /// The bytes of a member before compression. Larger ones hardly compress better.
 const MEMBER: usize = 1 << 20;
+/// The threads that compress one stream at most: each has some 4 MB of it.
+const PACKERS_MAX: usize = 8;
+/// The pieces that wait for each of them.
+const WAITING: usize = 2;
 /// How hard to compress. Further levels cost far more time than they save bytes.
 const LEVEL: i32 = 1;
 /// Of this many bytes, and then of as many times more, samples are taken to tell what does not compress.
@@ -36,30 +41,135 @@ const HEAD_BYTES: usize = HEAD.len() + 4;
 /// What follows the data: checksum and length.
 const FOOT_BYTES: usize = 8;
 
-/// Compresses a stream into an empty file; the digest and length of what is in the file then.
+/// Compresses a stream into an empty file; the digest and length of what is in the file then. All processors work on
+/// it. `read` is called when the stream is at its end, or failed, and what is left to do are the last members.
 ///
 /// Errors: the stream failed; the disk is full.
-pub(crate) fn gzip(stream: &mut impl Read, file: &mut File) -> io::Result<(Digest, u64)> {
-    let mut packer = Packer::new()?;
-    let mut plain = Vec::with_capacity(MEMBER);
-    let mut hash = sha2::Sha256::new();
-    let mut behind = Behind::at(0);
-    let mut size = 0;
-    loop {
-        plain.clear();
-        stream.take(MEMBER as u64).read_to_end(&mut plain)?;
-        // A file without a member is none.
-        if plain.is_empty() && size > 0 {
-            break;
-        }
-        let member = packer.member(&plain)?;
-        hash.update(member);
-        file.write_all(member)?;
-        size += member.len() as u64;
-        behind.wrote(&*file, size);
+pub(crate) fn gzip(stream: impl Read, file: &mut File, read: impl FnOnce()) -> io::Result<(Digest, u64)> {
+    let mut stream = Whole::new(stream);
+    let mut first = Piece::default();
+    let more = first.fill(&mut stream);
+    let mut archive = Archive::new(file);
+    // Of one member only one processor has anything.
+    if !matches!(more, Ok(true)) {
+        read();
+        more?;
+        archive.add(Packer::new()?.pack(first)?)?;
+        return archive.finish();
     }
-    behind.end(&*file);
-    Ok((Digest::from_sha256(&hash.finalize().into()), size))
+    let count = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(PACKERS_MAX);
+    std::thread::scope(|scope| -> io::Result<()> {
+        let packers = (0..count).map(|_| Team::join(scope)).collect::<io::Result<Vec<_>>>()?;
+        let mut team = Team { packers, given: 0, taken: 0 };
+        let mut next = Ok(Some(first));
+        let last = loop {
+            match next {
+                Ok(Some(piece)) => team.give(piece)?,
+                last => break last,
+            }
+            let mut piece = if team.is_busy() { archive.add(team.take()?)? } else { Piece::default() };
+            next = piece.fill(&mut stream).map(|_| Some(piece).filter(|piece| piece.plain_bytes > 0));
+        };
+        read();
+        last?;
+        while team.taken < team.given {
+            archive.add(team.take()?)?;
+        }
+        Ok(())
+    })?;
+    archive.finish()
+}
+
+/// A part of a stream, and the member that is made of it.
+#[derive(Default)]
+struct Piece {
+    plain: Vec<u8>,
+    plain_bytes: usize,
+    member: Vec<u8>,
+    member_bytes: usize,
+}
+
+impl Piece {
+    /// Reads the next part; whether it is as long as parts are, so that another one may follow.
+    fn fill(&mut self, stream: &mut impl Read) -> io::Result<bool> {
+        self.plain.resize(MEMBER, 0);
+        self.plain_bytes = stream.read(&mut self.plain)?;
+        Ok(self.plain_bytes == MEMBER)
+    }
+}
+
+/// The file that members are written to.
+struct Archive<'a> {
+    file: &'a mut File,
+    hash: sha2::Sha256,
+    behind: Behind,
+    size: u64,
+}
+
+impl<'a> Archive<'a> {
+    fn new(file: &'a mut File) -> Self {
+        Self { file, hash: sha2::Sha256::new(), behind: Behind::at(0), size: 0 }
+    }
+
+    /// Writes a member; the piece can be used again.
+    fn add(&mut self, piece: Piece) -> io::Result<Piece> {
+        let member = &piece.member[..piece.member_bytes];
+        self.hash.update(member);
+        self.file.write_all(member)?;
+        self.size += member.len() as u64;
+        self.behind.wrote(&*self.file, self.size);
+        Ok(piece)
+    }
+
+    fn finish(self) -> io::Result<(Digest, u64)> {
+        self.behind.end(&*self.file);
+        Ok((Digest::from_sha256(&self.hash.finalize().into()), self.size))
+    }
+}
+
+/// Threads that pack pieces in turns, so that they come back in their order.
+struct Team {
+    packers: Vec<(SyncSender<Piece>, Receiver<io::Result<Piece>>)>,
+    given: usize,
+    taken: usize,
+}
+
+impl Team {
+    /// Starts a thread, which ends when nothing more can come.
+    fn join<'scope>(
+        scope: &'scope std::thread::Scope<'scope, '_>,
+    ) -> io::Result<(SyncSender<Piece>, Receiver<io::Result<Piece>>)> {
+        let mut packer = Packer::new()?;
+        let (give, given) = sync_channel::<Piece>(WAITING);
+        let (pack, packed) = sync_channel(WAITING);
+        let work = move || {
+            for piece in given {
+                if pack.send(packer.pack(piece)).is_err() {
+                    return;
+                }
+            }
+        };
+        std::thread::Builder::new().name("pack".to_owned()).spawn_scoped(scope, work)?;
+        Ok((give, packed))
+    }
+
+    /// Whether there is work for all, so that a packed piece should be taken first.
+    fn is_busy(&self) -> bool {
+        self.given - self.taken >= self.packers.len() * WAITING
+    }
+
+    fn give(&mut self, piece: Piece) -> io::Result<()> {
+        let (packer, _) = &self.packers[self.given % self.packers.len()];
+        self.given += 1;
+        packer.send(piece).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+
+    /// Waits for the next piece in the order in which they were given.
+    fn take(&mut self) -> io::Result<Piece> {
+        let (_, packed) = &self.packers[self.taken % self.packers.len()];
+        self.taken += 1;
+        packed.recv().map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?
+    }
 }
 
 /// Makes members.
@@ -67,7 +177,8 @@ struct Packer {
     compressor: Compressor,
     /// Copies, for what is compressed already.
     copier: Compressor,
-    member: Vec<u8>,
+    /// The bytes that a member has at most.
+    bound: usize,
 }
 
 impl Packer {
@@ -78,25 +189,26 @@ impl Packer {
         };
         let (mut compressor, mut copier) = (at(LEVEL)?, at(0)?);
         let bound = compressor.deflate_compress_bound(MEMBER).max(copier.deflate_compress_bound(MEMBER));
-        Ok(Self { compressor, copier, member: vec![0; HEAD_BYTES + bound + FOOT_BYTES] })
+        Ok(Self { compressor, copier, bound: HEAD_BYTES + bound + FOOT_BYTES })
     }
 
     /// Whether compressing is in vain, as it is for archives, pictures and keys: as far as samples show, all bytes
     /// occur equally often and nothing comes twice. Trying takes longer than for anything else, and they are large.
-    fn is_dense(&mut self, plain: &[u8]) -> bool {
+    fn is_dense(&mut self, plain: &[u8], room: &mut [u8]) -> bool {
         let probe = plain.len() / 2..plain.len() / 2 + PROBE;
         if plain.len() < 2 * PROBE || entropy(plain) < DENSE_BITS {
             return false;
         }
-        let compressed = self.compressor.deflate_compress(&plain[probe], &mut self.member);
+        let compressed = self.compressor.deflate_compress(&plain[probe], room);
         compressed.is_ok_and(|length| length > PROBE - PROBE / 32)
     }
 
-    /// A member of at most [`MEMBER`] bytes.
-    fn member(&mut self, plain: &[u8]) -> io::Result<&[u8]> {
-        let dense = self.is_dense(plain);
+    /// Makes the member of a piece.
+    fn pack(&mut self, mut piece: Piece) -> io::Result<Piece> {
+        piece.member.resize(self.bound, 0);
+        let (plain, member) = (&piece.plain[..piece.plain_bytes], &mut piece.member[..]);
+        let dense = self.is_dense(plain, member);
         let compressor = if dense { &mut self.copier } else { &mut self.compressor };
-        let member = &mut self.member;
         let compressed = compressor.deflate_compress(plain, &mut member[HEAD_BYTES..]);
         let length = HEAD_BYTES + compressed.map_err(io::Error::other)?;
         let end = length + FOOT_BYTES;
@@ -106,7 +218,8 @@ impl Packer {
         member[HEAD.len()..HEAD_BYTES].copy_from_slice(&whole);
         member[length..length + 4].copy_from_slice(&libdeflater::crc32(plain).to_le_bytes());
         member[length + 4..end].copy_from_slice(&bytes);
-        Ok(&member[..end])
+        piece.member_bytes = end;
+        Ok(piece)
     }
 }
 
@@ -259,8 +372,9 @@ pub(crate) mod fuzz {
         let Ok(mut packer) = Packer::new() else { return };
         let mut file = Vec::new();
         for half in plain.chunks(plain.len() / 2 + 1).chain([&[][..]]) {
-            if let Ok(member) = packer.member(half) {
-                file.extend_from_slice(member);
+            let plain = Piece { plain: half.to_vec(), plain_bytes: half.len(), ..Piece::default() };
+            if let Ok(piece) = packer.pack(plain) {
+                file.extend_from_slice(&piece.member[..piece.member_bytes]);
             }
         }
         for pair in damage.chunks_exact(2) {
@@ -286,7 +400,7 @@ mod tests {
 
     fn round(plain: &[u8]) -> (Vec<u8>, Digest, u64) {
         let mut file = tempfile::tempfile().unwrap();
-        let (digest, size) = gzip(&mut &plain[..], &mut file).unwrap();
+        let (digest, size) = gzip(plain, &mut file, || ()).unwrap();
         file.rewind().unwrap();
         let mut compressed = Vec::new();
         file.read_to_end(&mut compressed).unwrap();

@@ -4,6 +4,7 @@
 //! depends on lower layers is only noted in its record, and made good when an image stacks its layers (`fixup`):
 //! directories that an entry lies in but that have no entry themselves, and hard links to files of lower layers.
 
+mod checked;
 mod fixup;
 mod gzip;
 mod recipe;
@@ -19,6 +20,7 @@ use std::os::fd::BorrowedFd;
 use berth_oci::Digest;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use checked::Checked;
 pub(crate) use fixup::{Stack, stack};
 pub(crate) use gzip::{fuzz::members as gzip_members, gzip};
 pub(crate) use recipe::RecipeReader;
@@ -105,6 +107,9 @@ pub(crate) struct LayerRecord {
     pub(crate) size: u64,
     /// The bytes of its tar.
     pub(crate) tar_size: u64,
+    /// The checksum of its tar: see [`Checked`]. Records of former versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) checksum: Option<String>,
     pub(crate) entries: u64,
     /// Nothing of lower layers shows.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -130,7 +135,10 @@ impl LayerRecord {
 
 /// Opens a layer's tar for reading, byte for byte as it came.
 pub(crate) fn open_tar(layer: BorrowedFd<'_>) -> io::Result<RecipeReader> {
-    let record = LayerRecord::read(layer)?;
+    tar_of(layer, &LayerRecord::read(layer)?)
+}
+
+fn tar_of(layer: BorrowedFd<'_>, record: &LayerRecord) -> io::Result<RecipeReader> {
     let mut replaced: HashMap<Vec<u8>, VecDeque<File>> = HashMap::new();
     for (number, path) in record.kept.iter().enumerate() {
         let file = open_file(layer, &tree::kept_name(number))?;

@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use berth_oci::Digest;
 use sha2::Digest as _;
 
+use super::checked::Checksum;
 use super::gzip::Members;
 
 /// The size of the pieces that are carried, hashed and written at once.
@@ -176,11 +177,30 @@ enum Hash {
 /// Hashes and counts what is read, and gives a copy to `tee`.
 pub(crate) struct Hashed<R, W = io::Sink> {
     stream: R,
-    hash: Hash,
-    count: Arc<AtomicU64>,
-    tee: Option<W>,
+    notes: Notes<W>,
     /// The bytes that were shown by `fill_buf`, and so are hashed, but not consumed yet.
     shown: usize,
+}
+
+/// What [`Hashed`] keeps of the bytes.
+struct Notes<W> {
+    hash: Hash,
+    checksum: Option<Checksum>,
+    count: Arc<AtomicU64>,
+    tee: Option<W>,
+}
+
+impl<W: io::Write> Notes<W> {
+    fn take(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if let Hash::Here(hash) = &mut self.hash {
+            hash.update(bytes);
+        }
+        if let Some(checksum) = &mut self.checksum {
+            checksum.update(bytes);
+        }
+        self.count.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        self.tee.as_mut().map_or(Ok(()), |tee| tee.write_all(bytes))
+    }
 }
 
 impl<R: Read> Hashed<R> {
@@ -200,23 +220,34 @@ impl<R: Read, W: io::Write> Hashed<R, W> {
     }
 
     fn with(stream: R, hash: Hash, tee: Option<W>) -> Self {
-        Self { stream, hash, count: Arc::default(), tee, shown: 0 }
+        Self { stream, notes: Notes { hash, checksum: None, count: Arc::default(), tee }, shown: 0 }
+    }
+
+    /// Makes a checksum, too, of what is read from now on.
+    pub(crate) fn summed(mut self) -> Self {
+        self.notes.checksum = Some(Checksum::new());
+        self
+    }
+
+    /// The checksum, if one is made, of what was read so far.
+    pub(crate) fn checksum(&self) -> Option<String> {
+        self.notes.checksum.as_ref().map(Checksum::text)
     }
 
     /// The number of bytes so far, to be looked at from elsewhere.
     pub(crate) fn counter(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.count)
+        Arc::clone(&self.notes.count)
     }
 
     /// The digest and the number of all bytes. Of a stream that is hashed elsewhere and was not read to its end the
     /// digest is that of nothing.
     pub(crate) fn finish(self) -> (Digest, u64) {
         let hashed = |hash: sha2::Sha256| Digest::from_sha256(&hash.finalize().into());
-        let digest = match self.hash {
+        let digest = match self.notes.hash {
             Hash::Here(hash) => hashed(hash),
             Hash::Elsewhere(promise) => promise.get().cloned().unwrap_or_else(|| hashed(sha2::Sha256::new())),
         };
-        (digest, self.count.load(Ordering::Relaxed))
+        (digest, self.notes.count.load(Ordering::Relaxed))
     }
 }
 
@@ -229,7 +260,7 @@ impl<R: Read, W: io::Write> Read for Hashed<R, W> {
             return Ok(read);
         }
         let read = self.stream.read(to)?;
-        take_note(&mut self.hash, &self.count, &mut self.tee, &to[..read])?;
+        self.notes.take(&to[..read])?;
         Ok(read)
     }
 }
@@ -238,7 +269,7 @@ impl<R: BufRead, W: io::Write> BufRead for Hashed<R, W> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         let data = self.stream.fill_buf()?;
         if self.shown == 0 {
-            take_note(&mut self.hash, &self.count, &mut self.tee, data)?;
+            self.notes.take(data)?;
             self.shown = data.len();
         }
         Ok(data)
@@ -248,19 +279,6 @@ impl<R: BufRead, W: io::Write> BufRead for Hashed<R, W> {
         self.shown = self.shown.saturating_sub(bytes);
         self.stream.consume(bytes);
     }
-}
-
-fn take_note(
-    hash: &mut Hash,
-    count: &AtomicU64,
-    tee: &mut Option<impl io::Write>,
-    bytes: &[u8],
-) -> io::Result<()> {
-    if let Hash::Here(hash) = hash {
-        hash.update(bytes);
-    }
-    count.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-    tee.as_mut().map_or(Ok(()), |tee| tee.write_all(bytes))
 }
 
 /// One piece on its way between threads.

@@ -77,7 +77,7 @@ fn unpack_plain<R: BufRead>(
     let unpacked = stream.counter();
     let mut unpacker = Unpacker {
         place,
-        reader: Reader::with_raw(stream),
+        reader: Reader::with_raw(stream.summed()),
         tree: Tree::new(root, layer),
         recipe: RecipeWriter::new(recipe).map_err(writing(place, RECIPE))?,
         record: LayerRecord::default(),
@@ -424,6 +424,7 @@ impl<R: BufRead> Unpacker<'_, R> {
         for (path, mtime) in self.times.iter().rev() {
             self.tree.directory_time(path, *mtime)?;
         }
+        self.record.checksum = stream.checksum();
         let (diff_id, tar_size) = stream.finish();
         self.record.diff_id = Some(diff_id);
         self.record.tar_size = tar_size;
