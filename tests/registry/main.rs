@@ -14,5 +14,6 @@ mod secrets;
 mod seeds;
 mod server;
 mod tokens;
+mod uploads;
 
 use berth_tests::registry as debian;

@@ -2,10 +2,10 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use berth_oci::{Descriptor, Reference};
@@ -25,6 +25,10 @@ use crate::{Client, Credentials, Error, OnUpdate, Update};
 const PIECE: usize = 256 << 10;
 const PIECES: usize = 4;
 const PROGRESS_BYTES: u64 = 512 << 10;
+const OCTETS: &str = "application/octet-stream";
+/// The lengths of chunks that are tried in turn where larger requests are refused: common bounds of proxies are 100 MB
+/// and 1 MB.
+const CHUNKS: [u64; 6] = [64 << 20, 16 << 20, 4 << 20, 1 << 20, 256 << 10, 64 << 10];
 
 /// Where the bytes of an upload are.
 #[derive(Clone)]
@@ -45,22 +49,29 @@ pub(crate) struct Elsewhere {
 }
 
 impl Source {
-    /// The bytes from their start on. Blocking.
-    fn open(&self) -> io::Result<Box<dyn io::Read + Send>> {
+    /// The bytes from an offset on. Blocking.
+    fn open(&self, offset: u64) -> io::Result<Box<dyn io::Read + Send>> {
         let failed = |error: &dyn std::fmt::Display| io::Error::other(error.to_string());
         Ok(match self {
-            Self::Bytes(bytes) => Box::new(io::Cursor::new(bytes.clone())),
-            Self::Layer(outgoing, place) => outgoing.open(*place).map_err(|error| failed(&error))?,
-            Self::File(file) => Box::new(FileReader { file: Arc::clone(file), at: 0 }),
+            Self::Bytes(bytes) => {
+                let mut cursor = io::Cursor::new(bytes.clone());
+                cursor.set_position(offset);
+                Box::new(cursor)
+            }
+            Self::Layer(outgoing, place) => outgoing.open(*place, offset).map_err(|error| failed(&error))?,
+            Self::File(file) => Box::new(FileReader { file: Arc::clone(file), at: offset }),
             Self::Elsewhere(there) => {
                 let Elsewhere { client, repository, blob, credentials } = &**there;
-                Box::new(client.blob(repository, blob, credentials.as_ref()).map_err(|error| failed(&error))?)
+                let blob = client.blob(repository, blob, credentials.as_ref());
+                let mut blob = blob.map_err(|error| failed(&error))?;
+                io::copy(&mut (&mut blob).take(offset), &mut io::sink())?;
+                Box::new(blob)
             }
         })
     }
 }
 
-/// Reads a file from its start, whoever else reads it.
+/// Reads a file, whoever else reads it.
 struct FileReader {
     file: Arc<File>,
     at: u64,
@@ -139,7 +150,8 @@ impl Upload {
         }
     }
 
-    /// Uploads the bytes: one stream, taken up again where the registry lost it.
+    /// Uploads the bytes: in one request, taken up again where the registry lost it, or in as many as it takes where
+    /// so large a one is refused.
     async fn send_all(&self, begun: Option<HeaderMap>) -> Result<(), Error> {
         let mut at = match begun
             .as_ref()
@@ -150,20 +162,40 @@ impl Upload {
         };
         let mut offset = 0;
         let mut attempt = 0;
+        let mut chunk = None;
         loop {
-            let error = match self.send_from(&at, offset).await {
-                Ok(after) => return self.finish(&after).await,
-                Err(error) => error,
+            let sent = match chunk {
+                // One request less than with PATCH, and as registries know it from most of their clients.
+                None if offset == 0 => self.finish(&at, Some(self.body(0..self.descriptor.size))).await,
+                _ => self.send_from(&at, offset, chunk).await,
             };
+            let Err(error) = sent else { return Ok(()) };
+            let blob = &self.descriptor.digest;
+            if error.status() == 413 {
+                chunk = Some(self.smaller(chunk).ok_or(error)?);
+                tracing::info!(chunk, %blob, "an upload goes on in chunks, for the registry takes no larger ones");
+                (at, offset) = self.resume(&at).await?;
+                continue;
+            }
             attempt += 1;
             let lost = error.status() == 404 || error.status() == 416;
             let wait = pause(&error, attempt)
                 .filter(|_| (error.is_passing() || lost) && attempt < self.client.shared.options.attempts);
             let Some(wait) = wait else { return Err(error) };
-            tracing::info!(%error, offset, blob = %self.descriptor.digest, "an upload goes on after a failure");
+            tracing::info!(%error, offset, %blob, "an upload goes on after a failure");
             tokio::time::sleep(wait).await;
+            // What broke off may have been the answer only.
+            if self.is_there().await? {
+                return Ok(());
+            }
             (at, offset) = self.resume(&at).await?;
         }
+    }
+
+    /// The length of chunks to try next.
+    fn smaller(&self, chunk: Option<u64>) -> Option<u64> {
+        let limit = chunk.unwrap_or(self.descriptor.size);
+        CHUNKS.into_iter().find(|smaller| *smaller < limit)
     }
 
     async fn begin(&self) -> Result<String, Error> {
@@ -185,23 +217,32 @@ impl Upload {
         }
     }
 
-    /// Sends the bytes from an offset on; where to go on from there.
-    async fn send_from(&self, at: &str, offset: u64) -> Result<String, Error> {
+    /// Sends the bytes from an offset on, in chunks of this length, and completes the upload.
+    async fn send_from(&self, at: &str, offset: u64, chunk: Option<u64>) -> Result<(), Error> {
         let size = self.descriptor.size;
-        let sent = Arc::new(AtomicU64::new(offset));
-        let mut ask = Ask::new(Method::PATCH, at.to_owned())
-            .header(CONTENT_TYPE, "application/octet-stream")
-            .header(CONTENT_RANGE, &format!("{offset}-{}", size.saturating_sub(1)));
-        ask.body = Some(self.body(offset, &sent));
-        let answer: Response<Incoming> = self.session.send(&ask).await?;
-        location(at, answer.headers()).ok_or_else(|| ask.failed("the registry names no place to go on"))
+        let mut at = at.to_owned();
+        let mut offset = offset;
+        while offset < size {
+            let end = chunk.map_or(size, |chunk| size.min(offset.saturating_add(chunk)));
+            let mut ask = Ask::new(Method::PATCH, at.clone())
+                .header(CONTENT_TYPE, OCTETS)
+                .header(CONTENT_RANGE, &format!("{offset}-{}", end.saturating_sub(1)));
+            ask.body = Some(self.body(offset..end));
+            let answer: Response<Incoming> = self.session.send(&ask).await?;
+            let next = location(&at, answer.headers());
+            at = next.ok_or_else(|| ask.failed("the registry names no place to go on"))?;
+            offset = end;
+        }
+        self.finish(&at, None).await
     }
 
-    async fn finish(&self, at: &str) -> Result<(), Error> {
+    /// Completes an upload, with all that is to be uploaded or after it.
+    async fn finish(&self, at: &str, body: Option<MakeBody>) -> Result<(), Error> {
         let mark = if at.contains('?') { '&' } else { '?' };
         let digest = &self.descriptor.digest;
-        let ask = Ask::new(Method::PUT, format!("{at}{mark}digest={}", encode(digest.as_str())))
-            .bytes("application/octet-stream", Bytes::new());
+        let mut ask = Ask::new(Method::PUT, format!("{at}{mark}digest={}", encode(digest.as_str())))
+            .bytes(OCTETS, Bytes::new());
+        ask.body = body.or(ask.body);
         let answer = self.session.send(&ask).await?;
         let stated = HeaderName::from_static("docker-content-digest");
         match answer.headers().get(stated).and_then(|value| value.to_str().ok()) {
@@ -212,45 +253,29 @@ impl Upload {
         }
     }
 
-    fn body(&self, offset: u64, sent: &Arc<AtomicU64>) -> MakeBody {
-        let (source, sent) = (self.source.clone(), Arc::clone(sent));
+    /// A part of the bytes.
+    fn body(&self, part: Range<u64>) -> MakeBody {
+        let source = self.source.clone();
         let (on_update, id, size) = (Arc::clone(&self.on_update), self.id.clone(), self.descriptor.size);
         Arc::new(move || {
-            sent.store(offset, Ordering::Relaxed);
             let (sender, receiver) = mpsc::channel(PIECES);
-            let source = source.clone();
-            tokio::task::spawn_blocking(move || feed(&source, offset, &sender));
-            let told = offset;
-            let on_update = Arc::clone(&on_update);
-            Outflow {
-                receiver,
-                left: size - offset,
-                sent: Arc::clone(&sent),
-                told,
-                size,
-                id: id.clone(),
-                on_update,
-            }
-            .boxed_unsync()
+            let (source, feeding) = (source.clone(), part.clone());
+            tokio::task::spawn_blocking(move || feed(&source, feeding, &sender));
+            let (on_update, id, part) = (Arc::clone(&on_update), id.clone(), part.clone());
+            Outflow { receiver, told: part.start, part, size, id, on_update }.boxed_unsync()
         })
     }
 }
 
-/// Reads a source from an offset on and hands the pieces over. Ends where nobody takes them any more.
-fn feed(source: &Source, offset: u64, to: &mpsc::Sender<io::Result<Bytes>>) {
-    let mut stream = match source.open() {
-        Ok(stream) => stream,
+/// Reads a part of a source and hands the pieces over. Ends where nobody takes them any more.
+fn feed(source: &Source, part: Range<u64>, to: &mpsc::Sender<io::Result<Bytes>>) {
+    let mut stream = match source.open(part.start) {
+        Ok(stream) => stream.take(part.end - part.start),
         Err(error) => {
             to.blocking_send(Err(error)).ok();
             return;
         }
     };
-    if offset > 0
-        && let Err(error) = io::copy(&mut (&mut stream).take(offset), &mut io::sink())
-    {
-        to.blocking_send(Err(error)).ok();
-        return;
-    }
     loop {
         let mut piece = Vec::with_capacity(PIECE);
         let read = (&mut stream).take(PIECE as u64).read_to_end(&mut piece);
@@ -274,12 +299,18 @@ fn location(base: &str, headers: &HeaderMap) -> Option<String> {
 /// A body of known length that tells how far it is.
 struct Outflow {
     receiver: mpsc::Receiver<io::Result<Bytes>>,
-    left: u64,
-    sent: Arc<AtomicU64>,
+    /// What is still to be sent.
+    part: Range<u64>,
     told: u64,
     size: u64,
     id: String,
     on_update: OnUpdate,
+}
+
+impl Outflow {
+    fn left(&self) -> u64 {
+        self.part.end - self.part.start
+    }
 }
 
 impl hyper::body::Body for Outflow {
@@ -292,7 +323,7 @@ impl hyper::body::Body for Outflow {
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         let piece = match self.receiver.poll_recv(context) {
             Poll::Pending => return Poll::Pending,
-            Poll::Ready(None) if self.left > 0 => {
+            Poll::Ready(None) if self.left() > 0 => {
                 return Poll::Ready(Some(Err(io::ErrorKind::UnexpectedEof.into())));
             }
             Poll::Ready(None) => return Poll::Ready(None),
@@ -300,12 +331,12 @@ impl hyper::body::Body for Outflow {
             Poll::Ready(Some(Ok(piece))) => piece,
         };
         let length = piece.len() as u64;
-        let Some(left) = self.left.checked_sub(length) else {
+        if length > self.left() {
             return Poll::Ready(Some(Err(io::Error::other("the blob is longer than it was"))));
-        };
-        self.left = left;
-        let sent = self.sent.fetch_add(length, Ordering::Relaxed) + length;
-        if sent - self.told >= PROGRESS_BYTES || left == 0 {
+        }
+        self.part.start += length;
+        let sent = self.part.start;
+        if sent - self.told >= PROGRESS_BYTES || self.left() == 0 {
             self.told = sent;
             let progress = Some((sent, self.size));
             (self.on_update)(Update { id: self.id.clone(), status: "Pushing".to_owned(), progress });
@@ -314,10 +345,10 @@ impl hyper::body::Body for Outflow {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.left == 0
+        self.left() == 0
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left)
+        SizeHint::with_exact(self.left())
     }
 }

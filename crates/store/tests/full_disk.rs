@@ -146,7 +146,7 @@ fn what_leaves_for_a_registry_is_compressed_when_there_is_space() {
     let leave = || {
         let outgoing = store.images().outgoing(&name)?;
         for place in 0..2 {
-            std::io::copy(&mut outgoing.open(place)?, &mut std::io::sink()).unwrap();
+            std::io::copy(&mut outgoing.open(place, 0)?, &mut std::io::sink()).unwrap();
         }
         outgoing.manifest()
     };

@@ -365,7 +365,7 @@ fn layers_leave_as_the_blobs_that_they_were_before() {
     // What was compressed is read before the manifest makes it part of the store, and after.
     let read = |place: usize| {
         let mut bytes = Vec::new();
-        two.open(place).unwrap().read_to_end(&mut bytes).unwrap();
+        two.open(place, 0).unwrap().read_to_end(&mut bytes).unwrap();
         digest_of(&bytes)
     };
     let digests: Vec<_> = (0..3).map(|place| two.layer(place).unwrap().digest).collect();
@@ -383,7 +383,7 @@ fn layers_leave_as_the_blobs_that_they_were_before() {
     let two = images.outgoing(&"two:1".parse().unwrap()).unwrap();
     assert_eq!(two.manifest().unwrap().0, manifest);
     let mut bytes = Vec::new();
-    two.open(0).unwrap().read_to_end(&mut bytes).unwrap();
+    two.open(0, 0).unwrap().read_to_end(&mut bytes).unwrap();
     assert_eq!(digest_of(&bytes), known.digest);
 }
 

@@ -1,7 +1,7 @@
 //! Images that go to a registry: the documents and layers to send, byte for byte as they came, or made once and kept.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::io::Read;
+use std::io::{Read, Seek as _, SeekFrom};
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -152,17 +152,23 @@ impl Outgoing {
         Ok(layer.insert(ready).clone())
     }
 
-    /// The bytes of a layer, by its place. Reading blocks, and so does this if the layer is not compressed yet.
+    /// The bytes of a layer from an offset on, by its place. Reading blocks, and so does this if the layer is not
+    /// compressed yet.
     ///
     /// Errors: those of [`Outgoing::layer`].
-    pub fn open(&self, place: usize) -> Result<Box<dyn Read + Send>, Error> {
+    pub fn open(&self, place: usize, offset: u64) -> Result<Box<dyn Read + Send>, Error> {
         let Ready { descriptor, source } = self.ready(place)?;
+        let fail = |error| Error::io(format!("read layer {}", descriptor.digest))(error);
         match source {
-            LayerSource::Blob => Ok(Box::new(self.ingest.open_blob(&descriptor.digest)?)),
+            LayerSource::Blob => {
+                let mut blob = self.ingest.open_blob(&descriptor.digest)?;
+                blob.seek(SeekFrom::Start(offset)).map_err(fail)?;
+                Ok(Box::new(blob))
+            }
             LayerSource::Tar(diff_id) => {
                 let layer = self.shared.open_layer(&diff_id)?;
-                let tar =
-                    layer::open_tar(layer.as_fd()).map_err(Error::io(format!("open layer {diff_id}")))?;
+                let mut tar = layer::open_tar(layer.as_fd()).map_err(fail)?;
+                std::io::copy(&mut (&mut tar).take(offset), &mut std::io::sink()).map_err(fail)?;
                 Ok(Box::new(tar))
             }
         }
