@@ -162,7 +162,8 @@ impl Uploads<'_> {
     async fn run(&self, outgoing: &Arc<Outgoing>) -> Result<(Vec<u8>, String), Error> {
         let mut steps: JoinSet<Result<Step, Error>> = JoinSet::new();
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let cores = Arc::new(Semaphore::new(cores));
+        // One more waits, so that no processor is idle.
+        let cores = Arc::new(Semaphore::new(cores + 1));
         for place in 0..outgoing.diff_ids().len() {
             let (outgoing, cores) = (Arc::clone(outgoing), Arc::clone(&cores));
             steps.spawn(async move {

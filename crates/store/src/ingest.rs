@@ -23,7 +23,7 @@ use rustix::io::Errno;
 use crate::database::{Batch, Commit};
 use crate::dir::{self, Behind};
 use crate::image::index::{ImageRecord, NameRecord, chain_ids};
-use crate::layer::{self, Checked, Compression, Hashed, Job, LayerRecord, Promise, Source, Stack};
+use crate::layer::{self, Checked, Compression, Cores, Hashed, Job, LayerRecord, Promise, Source, Stack};
 use crate::store::Shared;
 use crate::{Error, digest_of};
 
@@ -155,21 +155,21 @@ impl Ingest {
         Ok(digest)
     }
 
-    /// Compresses a layer of the store into a blob; its digest and length. The same layer makes the same bytes. All
-    /// processors work on it; `read` is called when they have little left to do.
+    /// Compresses a layer of the store into a blob; its digest and length. The same layer makes the same bytes.
+    /// Waits for a processor and takes those that are idle, too.
     ///
     /// Errors: the layer is not there or damaged; the disk is full.
-    pub(crate) fn compressed(&self, diff_id: &Digest, read: impl FnOnce()) -> Result<(Digest, u64), Error> {
+    pub(crate) fn compressed(&self, diff_id: &Digest, cores: &Cores) -> Result<(Digest, u64), Error> {
         let layer = self.shared.open_layer(diff_id)?;
         let fail = |error| Error::io(format!("compress layer {diff_id}"))(error);
         let tar = Checked::open(layer.as_fd(), diff_id).map_err(fail)?;
-        if let Ok(packed) = self.packed(tar, diff_id, read)? {
+        if let Ok(packed) = self.packed(tar, diff_id, cores)? {
             return Ok(packed);
         }
         // The checksum may be what is damaged: the digest has the last word.
         let tar = Checked::by_digest(layer.as_fd(), diff_id).map_err(fail)?;
         let damaged = |why| Error::Damaged { what: format!("layer {diff_id}"), why };
-        self.packed(tar, diff_id, || ())?.map_err(damaged)
+        self.packed(tar, diff_id, cores)?.map_err(damaged)
     }
 
     /// Compresses a tar into a blob; or what is wrong with the tar, and nothing stays.
@@ -177,10 +177,10 @@ impl Ingest {
         &self,
         mut tar: Checked,
         diff_id: &Digest,
-        read: impl FnOnce(),
+        cores: &Cores,
     ) -> Result<Result<(Digest, u64), String>, Error> {
         let (mut file, name) = self.create()?;
-        let whole = layer::gzip(&mut tar, &mut file, read).map(|packed| tar.finish().map(|()| packed));
+        let whole = layer::gzip(&mut tar, &mut file, cores).map(|packed| tar.finish().map(|()| packed));
         if let Ok(Ok((digest, _))) = &whole {
             self.state().pairs.insert((digest.clone(), diff_id.clone()));
         }

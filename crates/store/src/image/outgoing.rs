@@ -25,8 +25,8 @@ pub struct Outgoing {
     image: Arc<Image>,
     config: Vec<u8>,
     layers: Vec<Mutex<Option<Ready>>>,
-    /// Held while a layer is compressed, by all processors, so that each is ready to be sent as soon as possible.
-    turn: Mutex<()>,
+    /// A layer is compressed by one, and by those that no other layer has.
+    cores: layer::Cores,
     /// The blobs that other images have for these layers.
     known: HashMap<Digest, Ready>,
     manifest: Mutex<Option<(Vec<u8>, String)>>,
@@ -57,14 +57,14 @@ impl Images {
             let layers = layers.map(|ready| Mutex::new(Some(ready))).collect();
             let manifest = Mutex::new(Some((manifest, manifest_type)));
             let known = HashMap::new();
-            let turn = Mutex::default();
-            return Ok(Outgoing { shared, ingest, image, config, layers, turn, known, manifest });
+            let cores = layer::Cores::new();
+            return Ok(Outgoing { shared, ingest, image, config, layers, cores, known, manifest });
         }
         let config = self.shared.read_blob(&image.id)?;
         let known = self.known_blobs(&image);
         let layers = diff_ids.iter().map(|_| Mutex::default()).collect();
-        let (turn, manifest) = (Mutex::default(), Mutex::default());
-        Ok(Outgoing { shared, ingest, image, config, layers, turn, known, manifest })
+        let (cores, manifest) = (layer::Cores::new(), Mutex::default());
+        Ok(Outgoing { shared, ingest, image, config, layers, cores, known, manifest })
     }
 
     /// The layers of an image that other images came or went with, compressed: they need not be compressed again, and
@@ -143,8 +143,7 @@ impl Outgoing {
             None => match self.known.get(diff_id) {
                 Some(known) => known.clone(),
                 None => {
-                    let turn = held(&self.turn);
-                    let (digest, size) = self.ingest.compressed(diff_id, || drop(turn))?;
+                    let (digest, size) = self.ingest.compressed(diff_id, &self.cores)?;
                     Ready::gzip(digest, size)
                 }
             },

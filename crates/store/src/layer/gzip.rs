@@ -5,9 +5,12 @@
 //! same number of bytes, to compress and to decompress alike. For the latter each member says how long it is, in a
 //! field of its head that others skip. The same stream makes the same file.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufRead, Cursor, Read, Write as _};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::Scope;
 
 use berth_oci::Digest;
 use berth_sys::gzip::Decompressor;
@@ -20,10 +23,10 @@ use crate::dir::Behind;
 
 /// The bytes of a member before compression. Larger ones hardly compress better.
 const MEMBER: usize = 1 << 20;
-/// The threads that compress one stream at most: each has some 4 MB of it.
-const PACKERS_MAX: usize = 8;
-/// The pieces that wait for each of them.
-const WAITING: usize = 2;
+/// The processors that an image may have: for each of them some 4 MB are on their way.
+const CORES_MAX: usize = 8;
+/// The pieces that a helper has, so that it need not wait for the next one.
+const BACKLOG: usize = 2;
 /// How hard to compress. Further levels cost far more time than they save bytes.
 const LEVEL: i32 = 1;
 /// Of this many bytes, and then of as many times more, samples are taken to tell what does not compress.
@@ -41,43 +44,170 @@ const HEAD_BYTES: usize = HEAD.len() + 4;
 /// What follows the data: checksum and length.
 const FOOT_BYTES: usize = 8;
 
-/// Compresses a stream into an empty file; the digest and length of what is in the file then. All processors work on
-/// it. `read` is called when the stream is at its end, or failed, and what is left to do are the last members.
+/// Processors to compress with, shared by the layers of an image.
+pub(crate) struct Cores {
+    state: Mutex<Free>,
+    changed: Condvar,
+}
+
+struct Free {
+    cores: usize,
+    waiting: usize,
+}
+
+/// One of them, until it is dropped.
+struct Core<'a>(&'a Cores);
+
+impl Cores {
+    /// Those of this machine, or as many as one image may have.
+    pub(crate) fn new() -> Self {
+        Self::of(std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(CORES_MAX))
+    }
+
+    fn of(cores: usize) -> Self {
+        Self { state: Mutex::new(Free { cores, waiting: 0 }), changed: Condvar::new() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, Free> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for one.
+    fn take(&self) -> Core<'_> {
+        let mut state = self.state();
+        state.waiting += 1;
+        while state.cores == 0 {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.waiting -= 1;
+        state.cores -= 1;
+        Core(self)
+    }
+
+    /// Takes one that nobody waits for.
+    fn take_idle(&self) -> Option<Core<'_>> {
+        let mut state = self.state();
+        (state.cores > state.waiting).then(|| {
+            state.cores -= 1;
+            Core(self)
+        })
+    }
+}
+
+impl Drop for Core<'_> {
+    fn drop(&mut self) {
+        self.0.state().cores += 1;
+        self.0.changed.notify_one();
+    }
+}
+
+/// Compresses a stream into an empty file; the digest and length of what is in the file then. Waits for a processor,
+/// and takes others, too, as soon as they are idle.
 ///
 /// Errors: the stream failed; the disk is full.
-pub(crate) fn gzip(stream: impl Read, file: &mut File, read: impl FnOnce()) -> io::Result<(Digest, u64)> {
+pub(crate) fn gzip(stream: impl Read, file: &mut File, cores: &Cores) -> io::Result<(Digest, u64)> {
+    let _core = cores.take();
     let mut stream = Whole::new(stream);
-    let mut first = Piece::default();
-    let more = first.fill(&mut stream);
+    let mut packer = Packer::new()?;
     let mut archive = Archive::new(file);
-    // Of one member only one processor has anything.
-    if !matches!(more, Ok(true)) {
-        read();
-        more?;
-        archive.add(Packer::new()?.pack(first)?)?;
-        return archive.finish();
-    }
-    let count = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(PACKERS_MAX);
-    std::thread::scope(|scope| -> io::Result<()> {
-        let packers = (0..count).map(|_| Team::join(scope)).collect::<io::Result<Vec<_>>>()?;
-        let mut team = Team { packers, given: 0, taken: 0 };
-        let mut next = Ok(Some(first));
-        let last = loop {
-            match next {
-                Ok(Some(piece)) => team.give(piece)?,
-                last => break last,
+    std::thread::scope(|scope| {
+        let mut helpers: Vec<Helper> = Vec::new();
+        let mut queue = VecDeque::new();
+        let mut spare = Vec::new();
+        loop {
+            let mut piece: Piece = spare.pop().unwrap_or_default();
+            let more = piece.fill(&mut stream)?;
+            // A file without a member is none.
+            if piece.plain_bytes == 0 && (archive.size > 0 || !queue.is_empty()) {
+                break;
             }
-            let mut piece = if team.is_busy() { archive.add(team.take()?)? } else { Piece::default() };
-            next = piece.fill(&mut stream).map(|_| Some(piece).filter(|piece| piece.plain_bytes > 0));
-        };
-        read();
-        last?;
-        while team.taken < team.given {
-            archive.add(team.take()?)?;
+            if let Some(core) = cores.take_idle().filter(|_| more) {
+                helpers.push(Helper::start(scope, core)?);
+            }
+            match helpers.iter().position(|helper| helper.backlog < BACKLOG) {
+                Some(place) => {
+                    helpers[place].give(piece)?;
+                    queue.push_back(Packed::By(place));
+                }
+                None => queue.push_back(Packed::Here(packer.pack(piece)?)),
+            }
+            while let Some(next) = queue.pop_front() {
+                // A helper that is not let run must not make the others fill the memory.
+                let waits = queue.len() > 2 * BACKLOG * helpers.len();
+                match next.take(&mut helpers, waits)? {
+                    Ok(piece) => spare.push(archive.add(piece)?),
+                    Err(pending) => {
+                        queue.push_front(pending);
+                        break;
+                    }
+                }
+            }
+        }
+        for next in queue {
+            if let Ok(piece) = next.take(&mut helpers, true)? {
+                archive.add(piece)?;
+            }
         }
         Ok(())
-    })?;
-    archive.finish()
+    })
+    .and_then(|()| archive.finish())
+}
+
+/// A piece in its order.
+enum Packed {
+    Here(Piece),
+    /// The next one of this helper.
+    By(usize),
+}
+
+impl Packed {
+    /// The piece if it is packed, or once it is.
+    fn take(self, helpers: &mut [Helper], waits: bool) -> io::Result<Result<Piece, Self>> {
+        let place = match self {
+            Self::Here(piece) => return Ok(Ok(piece)),
+            Self::By(place) => place,
+        };
+        let helper = &mut helpers[place];
+        let packed = match helper.packed.try_recv() {
+            Err(TryRecvError::Empty) if !waits => return Ok(Err(self)),
+            Err(TryRecvError::Empty) => helper.packed.recv().ok(),
+            other => other.ok(),
+        };
+        helper.backlog -= 1;
+        packed.unwrap_or_else(|| Err(io::ErrorKind::BrokenPipe.into())).map(Ok)
+    }
+}
+
+/// A thread that packs pieces in their order, on a processor that was idle.
+struct Helper {
+    pieces: SyncSender<Piece>,
+    packed: Receiver<io::Result<Piece>>,
+    /// What was given and not taken back yet.
+    backlog: usize,
+}
+
+impl Helper {
+    /// Starts a thread, which ends when nothing more can come.
+    fn start<'scope>(scope: &'scope Scope<'scope, '_>, core: Core<'scope>) -> io::Result<Self> {
+        let mut packer = Packer::new()?;
+        let (pieces, given) = sync_channel::<Piece>(BACKLOG);
+        let (pack, packed) = sync_channel(BACKLOG);
+        let work = move || {
+            let _core = core;
+            for piece in given {
+                if pack.send(packer.pack(piece)).is_err() {
+                    return;
+                }
+            }
+        };
+        std::thread::Builder::new().name("pack".to_owned()).spawn_scoped(scope, work)?;
+        Ok(Self { pieces, packed, backlog: 0 })
+    }
+
+    fn give(&mut self, piece: Piece) -> io::Result<()> {
+        self.backlog += 1;
+        self.pieces.send(piece).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
 }
 
 /// A part of a stream, and the member that is made of it.
@@ -124,51 +254,6 @@ impl<'a> Archive<'a> {
     fn finish(self) -> io::Result<(Digest, u64)> {
         self.behind.end(&*self.file);
         Ok((Digest::from_sha256(&self.hash.finalize().into()), self.size))
-    }
-}
-
-/// Threads that pack pieces in turns, so that they come back in their order.
-struct Team {
-    packers: Vec<(SyncSender<Piece>, Receiver<io::Result<Piece>>)>,
-    given: usize,
-    taken: usize,
-}
-
-impl Team {
-    /// Starts a thread, which ends when nothing more can come.
-    fn join<'scope>(
-        scope: &'scope std::thread::Scope<'scope, '_>,
-    ) -> io::Result<(SyncSender<Piece>, Receiver<io::Result<Piece>>)> {
-        let mut packer = Packer::new()?;
-        let (give, given) = sync_channel::<Piece>(WAITING);
-        let (pack, packed) = sync_channel(WAITING);
-        let work = move || {
-            for piece in given {
-                if pack.send(packer.pack(piece)).is_err() {
-                    return;
-                }
-            }
-        };
-        std::thread::Builder::new().name("pack".to_owned()).spawn_scoped(scope, work)?;
-        Ok((give, packed))
-    }
-
-    /// Whether there is work for all, so that a packed piece should be taken first.
-    fn is_busy(&self) -> bool {
-        self.given - self.taken >= self.packers.len() * WAITING
-    }
-
-    fn give(&mut self, piece: Piece) -> io::Result<()> {
-        let (packer, _) = &self.packers[self.given % self.packers.len()];
-        self.given += 1;
-        packer.send(piece).map_err(|_| io::ErrorKind::BrokenPipe.into())
-    }
-
-    /// Waits for the next piece in the order in which they were given.
-    fn take(&mut self) -> io::Result<Piece> {
-        let (_, packed) = &self.packers[self.taken % self.packers.len()];
-        self.taken += 1;
-        packed.recv().map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?
     }
 }
 
@@ -400,11 +485,19 @@ mod tests {
 
     fn round(plain: &[u8]) -> (Vec<u8>, Digest, u64) {
         let mut file = tempfile::tempfile().unwrap();
-        let (digest, size) = gzip(plain, &mut file, || ()).unwrap();
+        let (digest, size) = gzip(plain, &mut file, &Cores::new()).unwrap();
         file.rewind().unwrap();
         let mut compressed = Vec::new();
         file.read_to_end(&mut compressed).unwrap();
         (compressed, digest, size)
+    }
+
+    struct Fails;
+
+    impl Read for Fails {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::InvalidData.into())
+        }
     }
 
     fn some(length: usize) -> Vec<u8> {
@@ -423,6 +516,29 @@ mod tests {
             }
             assert_eq!(round(&plain).1, digest, "the same again");
         }
+    }
+
+    #[test]
+    fn however_many_processors_help_the_bytes_are_the_same() {
+        let plain: Vec<u8> = (0..40).flat_map(|part| some(MEMBER / 3 + part * 1000)).collect();
+        let packed = |cores: &Cores| gzip(&plain[..], &mut tempfile::tempfile().unwrap(), cores).unwrap();
+        let expect = packed(&Cores::of(1));
+        for count in [2, 3, 8] {
+            let cores = Cores::of(count);
+            std::thread::scope(|scope| {
+                let layers: Vec<_> = (0..5).map(|_| scope.spawn(|| packed(&cores))).collect();
+                for layer in layers {
+                    assert_eq!(layer.join().unwrap(), expect);
+                }
+            });
+            assert_eq!(cores.state().cores, count, "all came back");
+        }
+        // One that fails gives its processors back, too.
+        let cores = Cores::of(2);
+        let start = some(5 * MEMBER);
+        let fails = start.chain(Fails);
+        assert!(gzip(fails, &mut tempfile::tempfile().unwrap(), &cores).is_err());
+        assert_eq!(cores.state().cores, 2);
     }
 
     #[test]

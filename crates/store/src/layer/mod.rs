@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use checked::Checked;
 pub(crate) use fixup::{Stack, stack};
-pub(crate) use gzip::{fuzz::members as gzip_members, gzip};
+pub(crate) use gzip::{Cores, fuzz::members as gzip_members, gzip};
 pub(crate) use recipe::RecipeReader;
 pub(crate) use source::{
     CHUNK, Compression, Decoder, Hashed, Piece, Promise, Source, begun, channel, gathered,
