@@ -189,10 +189,7 @@ fn a_registry_with_an_authority_of_its_own() {
     std::fs::write(&certificate, other).unwrap();
     let refused = engine.docker(&format!("push {name}"));
     std::fs::write(&certificate, authority).unwrap();
-    let mut fresh = engine;
-    fresh.stop();
-    fresh.up();
-    let pushed = fresh.docker(&format!("push {name}"));
+    let pushed = engine.docker(&format!("push {name}"));
     std::fs::remove_dir_all(&folder).unwrap();
     assert!(refused.fails(1).contains("certificate signed by unknown authority"), "{refused:?}");
     pushed.ok();
@@ -287,7 +284,7 @@ fn all_tags_go_and_come() {
 fn a_registry_that_wants_to_see_a_certificate_sees_it() {
     let (registry, [authority, certificate, key]) = Registry::with_client_certificates();
     let host = &registry.host;
-    let mut engine = Engine::with_images(&["busybox"]);
+    let engine = Engine::with_images(&["busybox"]);
     let name = format!("{host}/b:1");
     engine.docker(&format!("tag busybox {name}")).ok();
     let folder = std::path::Path::new("/etc/berth/certs.d").join(host);
@@ -295,12 +292,8 @@ fn a_registry_that_wants_to_see_a_certificate_sees_it() {
     std::fs::write(folder.join("ca.crt"), authority).unwrap();
     let without = engine.docker(&format!("push {name}"));
     std::fs::write(folder.join("client.cert"), certificate).unwrap();
-    engine.stop();
-    engine.up();
     let keyless = engine.docker(&format!("push {name}"));
     std::fs::write(folder.join("client.key"), key).unwrap();
-    engine.stop();
-    engine.up();
     let pushed = engine.docker(&format!("push {name}"));
     let pulled = engine.docker(&format!("pull {name}"));
     std::fs::remove_dir_all(&folder).unwrap();

@@ -15,7 +15,8 @@ pub struct Options {
     /// Registries, as `host[:port]` or as a network in CIDR form, whose certificate need not be right and that may
     /// speak plain HTTP. Loopback is always among them.
     pub insecure: Vec<String>,
-    /// Directories with `<host[:port]>/{*.crt, *.cert, *.key}`: authorities and client certificates of a registry.
+    /// Directories with `<host[:port]>/{*.crt, *.cert, *.key}`: authorities and client certificates of a registry,
+    /// read anew whenever they have changed.
     pub certificates: Vec<PathBuf>,
     /// The proxies to use.
     pub proxies: Proxies,

@@ -4,16 +4,17 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use base64::Engine as _;
-use berth_tls::{Anyone, read_certificates, read_key, system_roots, verifier};
+use berth_dns::{LookupError, Resolver};
+use berth_sys::file::Stamp;
+use berth_tls::{Anyone, read_certificates, read_key, system_files, system_roots, verifier};
 use bytes::Bytes;
-use hickory_resolver::TokioResolver;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::Uri;
 use hyper::rt::ReadBufCursor;
@@ -43,48 +44,45 @@ const PROXY_ANSWER_BYTES_MAX: usize = 16 << 10;
 /// The connections to all registries; those of one host share a pool.
 pub(crate) struct Transport {
     options: Arc<Options>,
-    pools: Mutex<HashMap<String, Client<Connector, Body>>>,
-    resolver: Resolver,
+    pools: Mutex<HashMap<String, Pool>>,
+    resolver: Arc<Resolver>,
 }
 
-/// Looks names up; made when the first name is looked up, for addresses need no configuration of it.
-#[derive(Clone, Default)]
-struct Resolver(Arc<Mutex<Option<TokioResolver>>>);
-
-impl Resolver {
-    fn get(&self) -> Result<TokioResolver, String> {
-        let mut resolver = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(resolver) = resolver.as_ref() {
-            return Ok(resolver.clone());
-        }
-        let built = TokioResolver::builder_tokio().map_err(|error| format!("/etc/resolv.conf: {error}"))?;
-        Ok(resolver.insert(built.build()).clone())
-    }
+struct Pool {
+    /// What was known of whom to trust when it was made.
+    of: Vec<(PathBuf, Option<Stamp>)>,
+    client: Client<Connector, Body>,
 }
 
 impl Transport {
     pub(crate) fn new(options: Arc<Options>) -> Self {
-        Self { options, pools: Mutex::default(), resolver: Resolver::default() }
+        Self { options, pools: Mutex::default(), resolver: Arc::default() }
     }
 
-    /// The connections to `host[:port]`.
+    /// The connections to `host[:port]`. New ones once a certificate of that host or of the system has changed.
     ///
     /// Errors: a certificate of that host cannot be used.
     pub(crate) fn pool(&self, host: &str) -> Result<Client<Connector, Body>, String> {
-        if let Some(pool) = self.pools.lock().unwrap_or_else(PoisonError::into_inner).get(host) {
-            return Ok(pool.clone());
+        let files = OwnCertificates::files(&self.options, host).into_iter().chain(system_files());
+        let of: Vec<_> = files.map(|file| (file.clone(), Stamp::of(&file))).collect();
+        if let Some(pool) = self.pools().get(host).filter(|pool| pool.of == of) {
+            return Ok(pool.client.clone());
         }
         let connector = Connector {
             options: Arc::clone(&self.options),
-            resolver: self.resolver.clone(),
+            resolver: Arc::clone(&self.resolver),
             tls: TlsConnector::from(Arc::new(tls_config(&self.options, host)?)),
         };
-        let pool = Client::builder(TokioExecutor::new())
+        let client = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_timer(TokioTimer::new())
             .build(connector);
-        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(pools.entry(host.to_owned()).or_insert(pool).clone())
+        self.pools().insert(host.to_owned(), Pool { of, client: client.clone() });
+        Ok(client)
+    }
+
+    fn pools(&self) -> MutexGuard<'_, HashMap<String, Pool>> {
+        self.pools.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -92,7 +90,7 @@ impl Transport {
 #[derive(Clone)]
 pub(crate) struct Connector {
     options: Arc<Options>,
-    resolver: Resolver,
+    resolver: Arc<Resolver>,
     tls: TlsConnector,
 }
 
@@ -151,16 +149,11 @@ impl Connector {
     }
 
     async fn resolve(&self, host: &str) -> Result<Vec<IpAddr>, BoxError> {
-        if let Ok(address) = without_port(host).parse() {
-            return Ok(vec![address]);
-        }
-        match self.resolver.get()?.lookup_ip(host).await {
-            Ok(found) => Ok(found.iter().collect()),
-            Err(error) if error.is_no_records_found() => {
-                Err(format!("dial tcp: lookup {host}: no such host").into())
-            }
-            Err(error) => Err(format!("dial tcp: lookup {host}: {}", plainly(&error.to_string())).into()),
-        }
+        let words = |error| match error {
+            LookupError::Failed { host, why } => format!("dial tcp: lookup {host}: {}", plainly(&why)),
+            unknown @ LookupError::Unknown(_) => format!("dial tcp: {unknown}"),
+        };
+        Ok(self.resolver.lookup(without_port(host)).await.map_err(words)?)
     }
 
     /// A connection through a proxy, by CONNECT, which serves plain HTTP as well.
@@ -240,33 +233,39 @@ struct OwnCertificates {
 }
 
 impl OwnCertificates {
-    fn read(options: &Options, host: &str) -> Result<Self, String> {
-        let mut own = Self::default();
+    /// The files of a registry, in their order.
+    fn files(options: &Options, host: &str) -> Vec<PathBuf> {
         // A host with a slash or dots only would name another directory.
         if host.contains('/') || host.trim_matches('.').is_empty() {
-            return Ok(own);
+            return Vec::new();
         }
+        let mut files = Vec::new();
         for directory in &options.certificates {
-            let directory = directory.join(host);
-            let Ok(entries) = std::fs::read_dir(&directory) else { continue };
+            let Ok(entries) = std::fs::read_dir(directory.join(host)) else { continue };
             let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
             paths.sort();
-            for path in paths {
-                match path.extension().and_then(|extension| extension.to_str()) {
-                    Some("crt") => own.authorities.extend(certificates(&path)?),
-                    Some("cert") => {
-                        let key = path.with_extension("key");
-                        let parsed = read_key(&key).map_err(|error| {
-                            format!(
-                                "missing or unusable key {} for client certificate {}: {error}",
-                                key.display(),
-                                path.display()
-                            )
-                        })?;
-                        own.client = Some((certificates(&path)?, parsed));
-                    }
-                    _ => {}
+            files.extend(paths);
+        }
+        files
+    }
+
+    fn read(options: &Options, host: &str) -> Result<Self, String> {
+        let mut own = Self::default();
+        for path in Self::files(options, host) {
+            match path.extension().and_then(|extension| extension.to_str()) {
+                Some("crt") => own.authorities.extend(certificates(&path)?),
+                Some("cert") => {
+                    let key = path.with_extension("key");
+                    let parsed = read_key(&key).map_err(|error| {
+                        format!(
+                            "missing or unusable key {} for client certificate {}: {error}",
+                            key.display(),
+                            path.display()
+                        )
+                    })?;
+                    own.client = Some((certificates(&path)?, parsed));
                 }
+                _ => {}
             }
         }
         Ok(own)

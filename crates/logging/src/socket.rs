@@ -6,7 +6,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hickory_resolver::TokioResolver;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UdpSocket, UnixDatagram, UnixStream};
 use tokio_rustls::TlsConnector;
@@ -155,19 +154,9 @@ async fn udp(address: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket)
 }
 
-/// The addresses of a host, by `/etc/hosts` and the name servers of the moment.
+/// The addresses of a host.
 async fn resolve(host: &str) -> Result<Vec<IpAddr>, String> {
-    if let Ok(address) = host.parse() {
-        return Ok(vec![address]);
-    }
-    let failed = |reason: String| format!("lookup {host}: {reason}");
-    let resolver =
-        TokioResolver::builder_tokio().map_err(|error| failed(format!("/etc/resolv.conf: {error}")))?.build();
-    match resolver.lookup_ip(host).await {
-        Ok(addresses) => Ok(addresses.iter().collect()),
-        Err(error) if error.is_no_records_found() => Err(failed("no such host".to_owned())),
-        Err(error) => Err(failed(error.to_string())),
-    }
+    berth_dns::Resolver::default().lookup(host).await.map_err(|error| error.to_string())
 }
 
 fn refused(network: &str, address: &str, error: &io::Error) -> Error {

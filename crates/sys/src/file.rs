@@ -1,6 +1,8 @@
 //! Files, where rustix has no word for it.
 
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
@@ -22,6 +24,29 @@ pub fn begin_write(file: impl AsFd, offset: u64, length: u64) -> Result<(), Errn
         libc::sync_file_range(file.as_fd().as_raw_fd(), offset, length, libc::SYNC_FILE_RANGE_WRITE)
     };
     if result == 0 { Ok(()) } else { Err(last_errno()) }
+}
+
+/// By which a file is known to be the one that was read, unchanged: device, inode, size, and when its content and what
+/// is known of it were last changed, in nanoseconds since 1970.
+///
+/// Source: `inode(7)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    changed: [i128; 2],
+}
+
+impl Stamp {
+    /// That of the file at a path; `None` if there is none, or none that can be seen. Follows links.
+    pub fn of(path: &Path) -> Option<Self> {
+        let found = std::fs::metadata(path).ok()?;
+        let nanoseconds = |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
+        let content = nanoseconds(found.mtime(), found.mtime_nsec());
+        let known = nanoseconds(found.ctime(), found.ctime_nsec());
+        Some(Self { device: found.dev(), inode: found.ino(), size: found.size(), changed: [content, known] })
+    }
 }
 
 /// How long a lock is waited for whose holder has just been killed.

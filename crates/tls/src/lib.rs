@@ -79,11 +79,16 @@ const SYSTEM_ROOTS: [&str; 4] = [
     "/etc/ssl/cert.pem",
 ];
 
+/// The files that may say whom the system trusts, the first that does being the one.
+pub fn system_files() -> impl Iterator<Item = PathBuf> {
+    let stated = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+    stated.into_iter().chain(SYSTEM_ROOTS.map(PathBuf::from))
+}
+
 /// Whom the system trusts: what `SSL_CERT_FILE` names, or the first bundle that is there. Empty on a system without.
 pub fn system_roots() -> RootCertStore {
     let mut roots = RootCertStore::empty();
-    let stated = std::env::var("SSL_CERT_FILE").ok();
-    for file in stated.iter().map(String::as_str).chain(SYSTEM_ROOTS) {
+    for file in system_files() {
         // One that cannot be read as a whole is of use as far as it can.
         if let Ok(certificates) = CertificateDer::pem_file_iter(file) {
             roots.add_parsable_certificates(certificates.flatten());

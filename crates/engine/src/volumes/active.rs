@@ -14,7 +14,6 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use hickory_resolver::TokioResolver;
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
@@ -152,19 +151,9 @@ fn mount(options: &BTreeMap<String, String>, at: &Path) -> Result<(), String> {
 
 /// The address of a server, an older one first.
 fn resolve(host: &str) -> Result<IpAddr, String> {
-    if let Ok(address) = host.parse() {
-        return Ok(address);
-    }
-    let missing = || format!("lookup {host}: no such host");
-    let resolver = TokioResolver::builder_tokio().map_err(|error| format!("lookup {host}: {error}"))?.build();
-    let found = tokio::runtime::Handle::current().block_on(resolver.lookup_ip(host));
-    match found {
-        Ok(found) => {
-            let mut all: Vec<IpAddr> = found.iter().collect();
-            all.sort_by_key(IpAddr::is_ipv6);
-            all.first().copied().ok_or_else(missing)
-        }
-        Err(error) if error.is_no_records_found() => Err(missing()),
-        Err(error) => Err(format!("lookup {host}: {error}")),
-    }
+    let resolver = berth_dns::Resolver::default();
+    let found = tokio::runtime::Handle::current().block_on(resolver.lookup(host));
+    let mut all = found.map_err(|error| error.to_string())?;
+    all.sort_by_key(IpAddr::is_ipv6);
+    all.first().copied().ok_or_else(|| format!("lookup {host}: no such host"))
 }
