@@ -144,6 +144,7 @@ impl Client {
             source,
             from,
             on_update: Arc::new(|_| {}),
+            sent: Arc::default(),
         };
         upload.run().await.map_err(push_words)
     }

@@ -17,15 +17,13 @@ use crate::endpoint::Endpoint;
 use crate::session::{Ask, Session};
 use crate::{Client, Error, OnUpdate, Update};
 
-/// A layer that sends nothing for this long is asked for again.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// A layer must bring this much in each window, or it is asked for again: a drip is no download.
-const DRIP_WINDOW: Duration = Duration::from_secs(30);
+/// What a registry must bring of a layer as long as patience lasts, or it is asked again: a drip is no download.
 const DRIP_BYTES_MIN: u64 = 16 << 10;
 /// Pieces between the socket and the unpacking of a layer.
 pub(crate) const PIECES: usize = 8;
 /// How often progress is told, in bytes.
 const PROGRESS_BYTES: u64 = 512 << 10;
+
 /// A blob that has to be fetched.
 pub(crate) struct Download {
     pub(crate) client: Client,
@@ -101,7 +99,8 @@ impl Download {
                 Err(error) if error.is_passing() => error,
                 result => return result,
             };
-            attempt = if *offset > before { 1 } else { attempt + 1 };
+            // Whoever drips must not be asked for ever.
+            attempt = if *offset - before >= DRIP_BYTES_MIN { 1 } else { attempt + 1 };
             let wait = pause(&error, attempt).filter(|_| attempt < self.client.shared.options.attempts);
             let Some(wait) = wait else { return Err(error) };
             tracing::info!(%error, offset, layer = %self.descriptor.digest, "a download goes on after a failure");
@@ -127,9 +126,9 @@ impl Download {
         let mut skip = to_skip(&ask, &answer, *offset)?;
         let mut body = answer.into_body();
         let mut told = *offset;
-        let mut window = (tokio::time::Instant::now(), *offset);
-        while let Some(piece) = next_piece(&ask, &mut body).await? {
-            let mut piece = piece;
+        let mut flow =
+            Flow { patience: self.client.shared.options.patience, waited: Duration::ZERO, bytes: 0 };
+        while let Some(mut piece) = flow.next(&ask, &mut body).await? {
             if skip > 0 {
                 let dropped = skip.min(piece.len() as u64);
                 skip -= dropped;
@@ -149,13 +148,6 @@ impl Download {
             if *offset - told >= PROGRESS_BYTES {
                 told = *offset;
                 self.tell("Downloading", Some((told, total)));
-            }
-            // The time that unpacking takes does not count against the registry.
-            if window.0.elapsed() > DRIP_WINDOW {
-                if *offset - window.1 < DRIP_BYTES_MIN && skip == 0 {
-                    return Err(ask.failed(format!("only {} bytes in {DRIP_WINDOW:?}", *offset - window.1)));
-                }
-                window = (tokio::time::Instant::now(), *offset);
             }
         }
         if *offset < total {
@@ -185,15 +177,32 @@ pub(crate) fn range_start(range: &str) -> Option<u64> {
     range.strip_prefix("bytes ")?.split('-').next()?.parse().ok()
 }
 
-async fn next_piece(ask: &Ask, body: &mut Incoming) -> Result<Option<Bytes>, Error> {
-    loop {
-        let frame = match tokio::time::timeout(IDLE_TIMEOUT, body.frame()).await {
-            Ok(Some(Ok(frame))) => frame,
-            Ok(Some(Err(error))) => return Err(ask.failed(error)),
-            Ok(None) => return Ok(None),
-            Err(_) => return Err(ask.failed(format!("nothing came for {IDLE_TIMEOUT:?}"))),
-        };
-        if let Ok(piece) = frame.into_data() {
+/// What comes in the time in which nothing else is done: that which unpacking takes does not count against the registry.
+struct Flow {
+    patience: Duration,
+    waited: Duration,
+    bytes: u64,
+}
+
+impl Flow {
+    async fn next(&mut self, ask: &Ask, body: &mut Incoming) -> Result<Option<Bytes>, Error> {
+        loop {
+            let began = tokio::time::Instant::now();
+            let frame = match tokio::time::timeout(self.patience, body.frame()).await {
+                Ok(Some(Ok(frame))) => frame,
+                Ok(Some(Err(error))) => return Err(ask.failed(error)),
+                Ok(None) => return Ok(None),
+                Err(_) => return Err(ask.failed(format!("nothing came for {:?}", self.patience))),
+            };
+            self.waited += began.elapsed();
+            let Ok(piece) = frame.into_data() else { continue };
+            self.bytes += piece.len() as u64;
+            if self.waited > self.patience {
+                if self.bytes < DRIP_BYTES_MIN {
+                    return Err(ask.failed(format!("only {} bytes in {:?}", self.bytes, self.patience)));
+                }
+                (self.waited, self.bytes) = (Duration::ZERO, 0);
+            }
             return Ok(Some(piece));
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::endpoint::Endpoint;
 use crate::error::Error;
@@ -24,8 +25,10 @@ pub struct Options {
     pub downloads: usize,
     /// Layers that are uploaded at once, over all pushes.
     pub uploads: usize,
-    /// How often a request is tried before it fails, counted anew whenever data came.
+    /// How often a request is tried before it fails, counted anew whenever data came in earnest.
     pub attempts: u32,
+    /// How long a registry may bring, or take, nothing to speak of while a layer is on its way.
+    pub patience: Duration,
     /// The `User-Agent` of requests.
     pub user_agent: String,
 }
@@ -103,6 +106,7 @@ impl Default for Options {
             downloads: 3,
             uploads: 5,
             attempts: 5,
+            patience: Duration::from_secs(30),
             user_agent: concat!("berth/", env!("CARGO_PKG_VERSION")).to_owned(),
         }
     }

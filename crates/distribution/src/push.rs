@@ -219,6 +219,7 @@ impl Uploads<'_> {
             source,
             from: self.from.clone(),
             on_update: Arc::clone(on_update),
+            sent: Arc::default(),
         }
     }
 }

@@ -6,7 +6,9 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use berth_oci::{Descriptor, Reference};
 use berth_store::image::Outgoing;
@@ -26,6 +28,10 @@ const PIECE: usize = 256 << 10;
 const PIECES: usize = 4;
 const PROGRESS_BYTES: u64 = 512 << 10;
 const OCTETS: &str = "application/octet-stream";
+/// How often patience may end before a registry takes the next piece: a slow line needs a while for it.
+const STALL_PATIENCE: u32 = 4;
+/// How often patience may end before a registry answers that has all bytes: it may copy or scan them first.
+const ANSWER_PATIENCE: u32 = 20;
 /// The lengths of chunks that are tried in turn where larger requests are refused: common bounds of proxies are 100 MB
 /// and 1 MB.
 const CHUNKS: [u64; 6] = [64 << 20, 16 << 20, 4 << 20, 1 << 20, 256 << 10, 64 << 10];
@@ -97,6 +103,8 @@ pub(crate) struct Upload {
     /// Repositories that it may be mounted from.
     pub(crate) from: Vec<String>,
     pub(crate) on_update: OnUpdate,
+    /// Up to where the bytes were taken.
+    pub(crate) sent: Arc<AtomicU64>,
 }
 
 impl Upload {
@@ -228,7 +236,7 @@ impl Upload {
                 .header(CONTENT_TYPE, OCTETS)
                 .header(CONTENT_RANGE, &format!("{offset}-{}", end.saturating_sub(1)));
             ask.body = Some(self.body(offset..end));
-            let answer: Response<Incoming> = self.session.send(&ask).await?;
+            let answer = self.send(&ask, end).await?;
             let next = location(&at, answer.headers());
             at = next.ok_or_else(|| ask.failed("the registry names no place to go on"))?;
             offset = end;
@@ -243,7 +251,7 @@ impl Upload {
         let mut ask = Ask::new(Method::PUT, format!("{at}{mark}digest={}", encode(digest.as_str())))
             .bytes(OCTETS, Bytes::new());
         ask.body = body.or(ask.body);
-        let answer = self.session.send(&ask).await?;
+        let answer = self.send(&ask, self.descriptor.size).await?;
         let stated = HeaderName::from_static("docker-content-digest");
         match answer.headers().get(stated).and_then(|value| value.to_str().ok()) {
             Some(stated) if stated != digest.as_str() => {
@@ -253,16 +261,45 @@ impl Upload {
         }
     }
 
+    /// Sends a request with bytes up to `end`, as long as the registry takes any, and waits for the answer: what it
+    /// does with them then can take a while.
+    async fn send(&self, ask: &Ask, end: u64) -> Result<Response<Incoming>, Error> {
+        let patience = self.client.shared.options.patience;
+        let answer = self.session.send(ask);
+        tokio::pin!(answer);
+        let (mut before, mut waited) = (self.sent.load(Ordering::Relaxed), Duration::ZERO);
+        loop {
+            tokio::select! {
+                answer = &mut answer => return answer,
+                () = tokio::time::sleep(patience) => {}
+            }
+            let sent = self.sent.load(Ordering::Relaxed);
+            if sent != before {
+                (before, waited) = (sent, Duration::ZERO);
+                continue;
+            }
+            waited += patience;
+            if sent < end && waited >= STALL_PATIENCE * patience {
+                return Err(ask.failed(format!("nothing was taken for {waited:?}")));
+            }
+            if waited >= ANSWER_PATIENCE * patience {
+                return Err(ask.failed("net/http: timeout awaiting response headers"));
+            }
+        }
+    }
+
     /// A part of the bytes.
     fn body(&self, part: Range<u64>) -> MakeBody {
-        let source = self.source.clone();
+        let (source, sent) = (self.source.clone(), Arc::clone(&self.sent));
         let (on_update, id, size) = (Arc::clone(&self.on_update), self.id.clone(), self.descriptor.size);
         Arc::new(move || {
             let (sender, receiver) = mpsc::channel(PIECES);
             let (source, feeding) = (source.clone(), part.clone());
             tokio::task::spawn_blocking(move || feed(&source, feeding, &sender));
             let (on_update, id, part) = (Arc::clone(&on_update), id.clone(), part.clone());
-            Outflow { receiver, told: part.start, part, size, id, on_update }.boxed_unsync()
+            sent.store(part.start, Ordering::Relaxed);
+            let sent = Arc::clone(&sent);
+            Outflow { receiver, told: part.start, part, sent, size, id, on_update }.boxed_unsync()
         })
     }
 }
@@ -301,6 +338,8 @@ struct Outflow {
     receiver: mpsc::Receiver<io::Result<Bytes>>,
     /// What is still to be sent.
     part: Range<u64>,
+    /// How far that is, for who watches.
+    sent: Arc<AtomicU64>,
     told: u64,
     size: u64,
     id: String,
@@ -336,6 +375,7 @@ impl hyper::body::Body for Outflow {
         }
         self.part.start += length;
         let sent = self.part.start;
+        self.sent.store(sent, Ordering::Relaxed);
         if sent - self.told >= PROGRESS_BYTES || self.left() == 0 {
             self.told = sent;
             let progress = Some((sent, self.size));
