@@ -1,5 +1,7 @@
 //! Registries that neither bring nor take anything to speak of: a pull or push ends, and nothing stays of it.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
