@@ -109,7 +109,7 @@ fn a_drip_is_no_download() {
         credentials: None,
     };
     let on_update: berth_distribution::OnUpdate = Arc::new(|_| {});
-    let error = block_on(async { client().pull(&store.images(), &pull, &on_update).await }).unwrap_err();
+    let error = block_on(async { client().pull(store.images(), &pull, &on_update).await }).unwrap_err();
     let text = error.to_string();
     assert!(text.contains("only ") && text.contains(" bytes in 200ms"), "{text}");
     assert_eq!(asked.load(Ordering::Relaxed), 2, "once more, and not for ever");
@@ -123,7 +123,7 @@ fn stalled(takes: impl Fn(u64) -> u64 + Send + Sync + 'static) -> String {
         "POST" => answer(&mut stream, "202 Accepted", "Location: /v2/x/blobs/uploads/1\r\n", b""),
         "PUT" if length > 1 << 20 => {
             std::io::copy(&mut (&mut stream).take(takes(length)), &mut std::io::sink()).ok();
-            std::thread::sleep(Duration::from_mins(1));
+            std::thread::sleep(Duration::from_secs(60));
         }
         _ => {
             std::io::copy(&mut (&mut stream).take(length), &mut std::io::sink()).unwrap();
@@ -146,7 +146,7 @@ fn stalled(takes: impl Fn(u64) -> u64 + Send + Sync + 'static) -> String {
     store.images().import(&mut &tar[..], &import).unwrap();
     let push = Push { reference, all_tags: false, credentials: None };
     let on_update: berth_distribution::OnUpdate = Arc::new(|_| {});
-    block_on(async { client().push(&store.images(), &push, &on_update).await }).unwrap_err().to_string()
+    block_on(async { client().push(store.images(), &push, &on_update).await }).unwrap_err().to_string()
 }
 
 #[test]
