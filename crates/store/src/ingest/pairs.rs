@@ -31,23 +31,17 @@ impl Ingest {
         let mut hashed = Hashed::with_tee(stream, kept);
         let unpacked = unpacked(Box::new(&mut hashed), record.tar_size);
         let digest = hashed.finish().0;
-        match unpacked {
-            Ok(found) if !self.has_blob(&digest) => {
-                let mut state = self.state();
-                state.blobs.push((digest.clone(), name));
-                state.pairs.insert((digest.clone(), found.clone()));
-                Ok((digest, found))
-            }
-            Ok(found) => {
-                self.discard(&name);
-                self.state().pairs.insert((digest.clone(), found.clone()));
-                Ok((digest, found))
-            }
-            Err(error) => {
-                self.discard(&name);
-                Err(layer::reading(error).into())
-            }
+        let is_wanted = unpacked.is_ok() && !self.has_blob(&digest);
+        if !is_wanted {
+            self.discard(&name);
         }
+        let found = unpacked.map_err(layer::reading)?;
+        let mut state = self.state();
+        state.pairs.insert((digest.clone(), found.clone()));
+        if is_wanted {
+            state.blobs.push((digest.clone(), name));
+        }
+        Ok((digest, found))
     }
 
     /// Whether this blob is here, or in the store, and known to be this layer.
