@@ -196,7 +196,11 @@ impl Upload {
             if self.is_there().await? {
                 return Ok(());
             }
+            let before = offset;
             (at, offset) = self.resume(&at).await?;
+            if offset > before {
+                attempt = 0;
+            }
         }
     }
 

@@ -12,7 +12,7 @@ use tokio::net::{TcpStream, UnixStream, tcp, unix};
 use tokio_rustls::server::TlsStream;
 
 /// How long a client that does not read the head of its answer is waited for.
-const READ_WITHIN: Duration = Duration::from_millis(200);
+const READ_WITHIN: Duration = Duration::from_secs(2);
 
 /// A connection, and bytes that were read from it already.
 #[derive(Debug)]

@@ -122,7 +122,8 @@ pub(crate) fn gzip(stream: impl Read, file: &mut File, cores: &Cores) -> io::Res
                 break;
             }
             if let Some(core) = cores.take_idle().filter(|_| more) {
-                helpers.push(Helper::start(scope, core)?);
+                // Without a thread for it, it only takes longer.
+                helpers.extend(Helper::start(scope, core).ok());
             }
             match helpers.iter().position(|helper| helper.backlog < BACKLOG) {
                 Some(place) => {
