@@ -157,6 +157,11 @@ impl Server {
         while self.life != Life::Over {
             self.rearm();
             let count = self.poller.wait(&mut ready, self.timeout());
+            let ends = |(token, flags): &Ready| token.owner == CONTAINER && flags.contains(EventFlags::HUP);
+            // A process closes its output before it leaves its group, which systemd takes away with the count in it.
+            if ready[..count].iter().any(ends) {
+                self.out_of_memory();
+            }
             for &(token, flags) in &ready[..count] {
                 self.dispatch(token, flags);
             }
